@@ -1,0 +1,71 @@
+"""The command line: `peakbench ...`. Each command is a file in `bench/commands/`; torch is imported only where needed."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bench import __version__
+from bench.commands import listings, report, run, simulate
+
+app = typer.Typer(
+    name="peakbench",
+    help="What training a deep network really costs: peak memory, step time and inference of every training method.",
+    epilog="Start with: peakbench run smoke --out runs/smoke, then: peakbench report overhead --run runs/smoke",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("methods")(listings.list_methods)
+app.command("networks")(listings.list_networks)
+app.command("suites")(listings.list_all_suites)
+app.command("simulate")(simulate.simulate)
+app.command("run")(run.run)
+app.command("report")(report.report)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"peakbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: a user's mistake becomes a message and exit code 2, never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        if not isinstance(error, _user_errors()):
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Errors whose message tells the user what to change. Imported late: most need a library of their own."""
+    from bench.cases import CaseError  # noqa: PLC0415
+    from bench.run import RunError  # noqa: PLC0415
+    from bench.suites import SuiteError  # noqa: PLC0415
+    from bench.workloads.networks import UnknownNetworkError  # noqa: PLC0415
+    from methods.datasets import UnknownDatasetError  # noqa: PLC0415
+    from methods.spec import SpecError  # noqa: PLC0415
+    from partition import SplitError  # noqa: PLC0415
+    from reports.tables import ReportError  # noqa: PLC0415
+    from results.store import StoreError  # noqa: PLC0415
+
+    names = (UnknownNetworkError, UnknownDatasetError, SpecError, SplitError)
+    return (*names, CaseError, SuiteError, RunError, ReportError, StoreError)
+
+
+if __name__ == "__main__":
+    main()

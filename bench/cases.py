@@ -1,0 +1,58 @@
+"""Builds cases from what users write, checking every name and number. Imports no torch."""
+
+from bench.workloads.networks import get_network
+from methods.datasets import get_dataset
+from methods.registry import read_spec
+from partition import parse_split
+from results.record import Case
+
+
+class CaseError(ValueError):
+    """A case that cannot be tried; every name in it is known."""
+
+
+def make_case(
+    *,
+    method: str,
+    network: str,
+    dataset: str | None = None,
+    module_count: int = 1,
+    split: str = "equal",
+    batch_size: int = 1024,
+    data: str = "synthetic",
+) -> Case:
+    """A case in canonical form.
+
+    Args:
+        method: method spec.
+        network: network name.
+        dataset: None for the network's own.
+        module_count: K.
+        split: `equal`, sizes or last units.
+        batch_size: images per step, at least 2.
+        data: `synthetic` or `loader`.
+
+    Raises:
+        ValueError: an unknown name (UnknownNetworkError, UnknownDatasetError, SpecError), a split that does not fit
+            (SplitError), or a combination that makes no sense (CaseError).
+    """
+    backbone = get_network(network)
+    images = get_dataset(dataset) if dataset else backbone.dataset
+    spec = read_spec(method)
+    if batch_size < 2:  # noqa: PLR2004 - batch norm needs two values per channel
+        raise CaseError(f"the batch needs at least 2 images, for batch norm to normalise (batch: {batch_size})")
+    if spec.parts.local_loss is None and module_count != 1:
+        raise CaseError(
+            f"method '{spec}' trains the whole network as one module (modules: {module_count}): use --modules 1"
+        )
+    sizes = parse_split(split, backbone.unit_names, module_count)
+    return Case(
+        method=str(spec),
+        network=backbone.name,
+        dataset=images.name,
+        image_size=backbone.image_size or images.image_size,
+        module_count=module_count,
+        split_policy="equal" if split.strip() == "equal" else str(sizes),
+        batch_size=batch_size,
+        data=data,
+    )

@@ -1,0 +1,112 @@
+"""`peakbench methods`, `networks` and `suites`: what there is."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.suites import list_suites
+from bench.workloads.networks import NETWORKS
+from methods.registry import METHODS
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def list_methods(as_json: Json = False) -> None:
+    """Training methods, their options and sources.
+
+    Examples:  peakbench methods   |   peakbench methods --json
+    """
+    entries = [
+        {
+            "name": method.name,
+            "summary": method.summary,
+            "source": method.source,
+            "begins": method.begins,
+            "follows": method.follows,
+            "options": [
+                {"name": o.name, "default": o.default, "values": o.values, "help": o.help} for o in method.options
+            ],
+        }
+        for method in METHODS.values()
+    ]
+    if as_json:
+        _print_json(entries)
+        return
+    console = Console()
+    for method in METHODS.values():
+        role = "" if method.begins else "behind +: "
+        console.print(f"[bold]{method.name}[/bold]  {role}{method.summary}", highlight=False)
+        console.print(f"    source: {method.source}", style="dim", highlight=False)
+        for option in method.options:
+            values = option.values.replace(option.default, f"[bold]{option.default}[/bold]", 1)
+            console.print(f"    {option.name}={values}", highlight=False, soft_wrap=False)
+            console.print(f"        {option.help}", style="dim", highlight=False)
+    console.print(
+        "\nWrite a method as name, name\\[value] or name\\[option=value]; add parts with +, as in\n"
+        "infopro\\[contrast]+checkpoint\\[segments=3]. Defaults are bold.",
+        highlight=False,
+    )
+
+
+def list_networks(as_json: Json = False) -> None:
+    """Networks, their units and sizes.
+
+    Examples:  peakbench networks   |   peakbench simulate e2e --network cifar_resnet56
+    """
+    entries = [
+        {
+            "name": name,
+            "title": network.title,
+            "dataset": network.dataset.name,
+            "image_size": network.image_size or network.dataset.image_size,
+            "unit_count": len(network.unit_names),
+            "unit_names": list(network.unit_names),
+            "source": network.source,
+        }
+        for name, network in NETWORKS.items()
+    ]
+    if as_json:
+        _print_json(entries)
+        return
+    _print_table(
+        ("network", "dataset", "image", "units", "from .. to"),
+        [
+            (e["name"], e["dataset"], str(e["image_size"]), str(e["unit_count"]),
+             f"{e['unit_names'][0]} .. {e['unit_names'][-1]}")
+            for e in entries
+        ],
+    )
+    Console().print(
+        "\nAlso cifar_resnet<depth> for every depth 6n+2, and <network>@<pixels> for other image sizes.",
+        highlight=False,
+    )
+
+
+def list_all_suites(as_json: Json = False) -> None:
+    """Suites of cases that `peakbench run` takes.
+
+    Examples:  peakbench suites   |   peakbench run cifar --out runs/cifar
+    """
+    entries = [
+        {"name": suite.name, "title": suite.title, "case_count": len(suite.simulated_cases())}
+        for suite in list_suites()
+    ]
+    if as_json:
+        _print_json(entries)
+        return
+    _print_table(("suite", "cases", "what"), [(e["name"], str(e["case_count"]), e["title"]) for e in entries])
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,37 @@
+"""`peakbench report`: tables from the records of runs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """How tables are written."""
+
+    RICH = "rich"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+
+
+def report(
+    name: Annotated[str, typer.Argument(help="overhead, memory, table10 (inference) or table12 (step time).")],
+    run: Annotated[list[Path], typer.Option(help="Folder or Parquet file of a run; may be given again.")],
+    format: Annotated[Format, typer.Option(help="How the tables are written.")] = Format.RICH,  # noqa: A002
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+) -> None:
+    """Tables in the papers' layout, beside the published figures.
+
+    Example:  peakbench report overhead --run runs/cifar
+
+    Example:  peakbench report memory --run runs/cifar --format markdown
+    """
+    from reports.render import render  # noqa: PLC0415 - pandas and pyarrow only where records are read
+    from reports.tables import find_report  # noqa: PLC0415
+    from results.store import read_runs  # noqa: PLC0415
+
+    build = find_report(name)
+    tables = build(read_runs(run))
+    typer.echo(render(tables, "json" if as_json else format.value), nl=False)

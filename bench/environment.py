@@ -1,0 +1,102 @@
+"""The environment fingerprint: everything that may move a reading, so that unlike things are not compared."""
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+
+from bench import __version__
+from bench.simulator import SIMULATOR_VERSION
+from results.record import Environment
+
+
+def read_environment(device: torch.device | None) -> Environment:
+    """Fingerprint of this process.
+
+    Args:
+        device: what the readings refer to; None for simulated readings, which model a CUDA device.
+    """
+    commit, dirty = _read_git()
+    on_cuda = device is not None and device.type == "cuda"
+    properties = torch.cuda.get_device_properties(device) if on_cuda else None
+    cpu = _read_cpu_name()
+    return Environment(
+        peakbench_version=__version__,
+        simulator_version=SIMULATOR_VERSION,
+        torch_version=torch.__version__,
+        torchvision_version=_read_version("torchvision"),
+        cuda_version=torch.version.cuda,
+        cudnn_version=torch.backends.cudnn.version() if on_cuda else None,
+        driver_version=_read_driver_version() if on_cuda else None,
+        python_version=platform.python_version(),
+        operating_system=platform.platform(),
+        device_name=properties.name if properties else "any CUDA device" if device is None else cpu,
+        device_memory_bytes=_read_device_memory(device),
+        cpu_name=cpu,
+        cpu_count=len(os.sched_getaffinity(0)),
+        thread_count=torch.get_num_threads(),
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def _read_device_memory(device: torch.device | None) -> int | None:
+    if device is None:
+        return None
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return psutil.virtual_memory().total
+
+
+def _read_version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _read_driver_version() -> str | None:
+    import pynvml  # noqa: PLC0415 - only where there is a driver
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None
+
+
+def _read_cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+@cache
+def _read_git() -> tuple[str | None, bool | None]:
+    """Commit of the checkout this file lies in, and whether it has changes; None outside a checkout."""
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():  # installed, perhaps inside somebody else's checkout
+        return None, None
+    commit = _run_git(here, "rev-parse", "HEAD")
+    changes = _run_git(here, "status", "--porcelain", "--untracked-files=no")
+    return commit, None if changes is None else bool(changes)
+
+
+def _run_git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - git wherever it is
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,46 @@
+"""Counts floating-point operations by what the training step is doing.
+
+Sees: convolutions, matrix products and attention, forward and backward, by torch's own formulas; a multiply-add counts
+two.
+Does not see: batch norms, activations, pooling, interpolation, losses, optimizer arithmetic.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+
+class FlopCounter(TorchDispatchMode):
+    """Dispatch mode; pass its `observe` to a training network to have FLOPs sorted by phase."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops: Counter[str] = Counter()
+        """FLOPs by innermost phase; everything inside a recomputation counts as `recompute`."""
+        self._phases: list[str] = []
+
+    @property
+    def total(self) -> int:
+        """FLOPs of all phases."""
+        return self.flops.total()
+
+    @contextmanager
+    def observe(self, phase: str, module: int, unit: int | None = None) -> Iterator[None]:  # noqa: ARG002
+        """Observer of `methods.engine`."""
+        self._phases.append("recompute" if "recompute" in self._phases else phase)
+        try:
+            yield
+        finally:
+            self._phases.pop()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)  # noqa: SLF001 - the registry's key
+        if formula is not None:
+            phase = self._phases[-1] if self._phases else "other"
+            self.flops[phase] += formula(*args, **(kwargs or {}), out_val=result)
+        return result

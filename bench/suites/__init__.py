@@ -1,0 +1,117 @@
+"""Suites: named grids of cases, as TOML files beside this one or of the user's own. Imports no torch."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from bench.cases import make_case
+from bench.probes.limits import Limits
+from results.record import Case
+
+
+class SuiteError(ValueError):
+    """A suite that does not exist, or a suite file that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Every combination of its networks, methods and module counts."""
+
+    networks: tuple[str, ...]
+    methods: tuple[str, ...]
+    modules: tuple[int, ...]
+    batch_size: int
+    """Images per step where memory is simulated, and where a GPU measures."""
+    cpu_batch_size: int = 64
+    """Images per step where a CPU is timed."""
+    dataset: str | None = None
+    """None: the network's own."""
+    split: str = "equal"
+
+    def cases(self, batch_size: int) -> Iterator[Case]:
+        """The cases of the grid at a batch size; all of one network and K together, methods in the grid's order."""
+        for network in self.networks:
+            for method in self.methods:
+                for module_count in self.modules:
+                    yield make_case(
+                        method=method,
+                        network=network,
+                        dataset=self.dataset,
+                        module_count=module_count,
+                        split=self.split,
+                        batch_size=batch_size,
+                    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A named list of grids with the limits of their timing."""
+
+    name: str
+    title: str
+    grids: tuple[Grid, ...]
+    limits: Limits
+
+    def simulated_cases(self) -> list[Case]:
+        """Cases at the batch size of memory."""
+        return [case for grid in self.grids for case in grid.cases(grid.batch_size)]
+
+    def measured_cases(self, device: str) -> list[Case]:
+        """Cases at the batch size that suits the device."""
+        return [
+            case
+            for grid in self.grids
+            for case in grid.cases(grid.cpu_batch_size if device == "cpu" else grid.batch_size)
+        ]
+
+
+def list_suites() -> list[Suite]:
+    """The shipped suites, by name."""
+    return [_read(path) for path in sorted(Path(__file__).parent.glob("*.toml"))]
+
+
+def load_suite(name: str) -> Suite:
+    """A shipped suite by name, or one from a TOML file by path.
+
+    Raises:
+        SuiteError: no such suite or file, or a file that is not a suite; says which and what is allowed.
+    """
+    shipped = {suite.name: suite for suite in list_suites()}
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if path.suffix == ".toml":
+        return _read(path)
+    close = get_close_matches(name, shipped, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(shipped)}, or a path to a .toml file"
+    raise SuiteError(f"unknown suite '{name}': {hint}")
+
+
+def _read(path: Path) -> Suite:
+    try:
+        content = tomllib.loads(path.read_text())
+        suite = Suite(
+            name=path.stem,
+            title=content.pop("title", path.stem),
+            grids=tuple(_make(Grid, grid) for grid in content.pop("grid", [])),
+            limits=_make(Limits, content.pop("timing", {})),
+        )
+    except (OSError, tomllib.TOMLDecodeError, TypeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"cannot read suite file {path}: {error}") from error
+    if content:
+        raise SuiteError(f"suite file {path} has unknown keys {', '.join(content)}; it has title, grid and timing")
+    if not suite.grids:
+        raise SuiteError(f"suite file {path} has no [[grid]]")
+    return suite
+
+
+def _make(record: type, values: dict[str, Any]) -> Any:
+    """A record from a TOML table, lists as tuples; an unknown or missing key is a TypeError that names it."""
+    known = [field.name for field in fields(record)]
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise TypeError(f"unknown key '{unknown[0]}'; {record.__name__.lower()} has {', '.join(known)}")
+    return record(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -1,0 +1,71 @@
+"""CIFAR-style ResNets of any depth 6n+2, cut into units.
+
+Source: He et al. 2016, section 4.2, in the form of the released InfoPro code: 1x1 projection shortcuts where the width
+changes, a 3x3 stem without pooling.
+"""
+
+from torch import Tensor, nn
+
+from bench.workloads.networks import cifar_resnet_units
+from methods.chain import Chain, initialize_convolutions
+from methods.datasets import Dataset
+
+WIDTHS = (16, 32, 64)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, added to the (projected) input."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, in_channels, size, size) to (batch, channels, size / stride, size / stride)."""
+        output = self.relu(self.bn1(self.conv1(features)))
+        output = self.bn2(self.conv2(output))
+        output += self.shortcut(features)
+        return self.relu(output)
+
+
+def build_resnet_cifar(name: str, depth: int, dataset: Dataset, image_size: int) -> Chain:
+    """A CIFAR ResNet as a chain of 1 + 3n units.
+
+    Args:
+        name: network name.
+        depth: 6n+2 with n from 1.
+        dataset: classes and normalisation.
+        image_size: height and width in pixels.
+    """
+    blocks = (depth - 2) // 6
+    units: list[nn.Module] = [
+        nn.Sequential(nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True))
+    ]
+    shapes = [(WIDTHS[0], image_size, image_size)]
+    for stage, width in enumerate(WIDTHS):
+        for block in range(blocks):
+            channels, size, _ = shapes[-1]
+            stride = 2 if stage > 0 and block == 0 else 1
+            units.append(BasicBlock(channels, width, stride))
+            size = (size + stride - 1) // stride
+            shapes.append((width, size, size))
+    chain = Chain(
+        name=name,
+        dataset=dataset,
+        image_size=image_size,
+        units=units,
+        unit_names=cifar_resnet_units(depth),
+        unit_shapes=shapes,
+        head=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], dataset.class_count)),
+    )
+    initialize_convolutions(chain)
+    return chain

@@ -1,0 +1,110 @@
+"""The registry: every method by name, and the reading of specs against it. Imports no torch."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from methods.api import Method, Option, Parts
+from methods.backprop import E2E
+from methods.checkpointing import CHECKPOINT
+from methods.contsup import CONTSUP
+from methods.dgl import DGL
+from methods.greedy import GREEDY
+from methods.infopro import DECODER, INFOPRO
+from methods.spec import SpecError, Term, parse_terms
+
+METHODS: dict[str, Method] = {
+    method.name: method for method in (E2E, CHECKPOINT, GREEDY, DGL, INFOPRO, CONTSUP, DECODER)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A method spec read against the registry."""
+
+    text: str
+    """Canonical form: the first option always, others where they differ from their default."""
+    parts: Parts
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def read_spec(text: str, methods: Mapping[str, Method] = METHODS) -> Spec:
+    """Read a method spec such as `contsup[E]+checkpoint`.
+
+    Args:
+        text: the spec; grammar in `methods/spec.py`.
+        methods: the registry it is read against.
+
+    Raises:
+        SpecError: unknown method, option or value, or a combination that makes no sense; says what is allowed.
+    """
+    parts, canonical = Parts(), []
+    for place, term in enumerate(parse_terms(text)):
+        method = _find(term.name, methods)
+        _check_place(method, place, parts, text, methods)
+        values = _read_options(method, term)
+        changes = {option.field: _set_value(option, values[option.name]) for option in method.options}
+        parts = replace(parts, **{**method.sets, **changes})
+        canonical.append(_canonical(method, values))
+    if len({name.partition("[")[0] for name in canonical}) < len(canonical):
+        raise SpecError(f"method '{text}' names the same part twice")
+    return Spec("+".join(canonical), parts)
+
+
+def _find(name: str, methods: Mapping[str, Method]) -> Method:
+    if name in methods:
+        return methods[name]
+    close = get_close_matches(name, methods, n=1, cutoff=0.6)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(methods)}"
+    raise SpecError(f"unknown method '{name}': {hint}")
+
+
+def _check_place(method: Method, place: int, parts: Parts, text: str, methods: Mapping[str, Method]) -> None:
+    if place == 0 and not method.begins:
+        raise SpecError(f"'{method.name}' is a part that is added to a method, as in 'contsup[E]+{method.name}'")
+    if place > 0 and not method.follows:
+        parts_to_add = ", ".join(name for name, other in methods.items() if other.follows)
+        raise SpecError(f"'{method.name}' cannot be added to another method in '{text}'; parts to add: {parts_to_add}")
+    if method.needs_local_loss and parts.local_loss is None:
+        raise SpecError(f"'{method.name}' needs a method with local modules before it (method: '{text}')")
+
+
+def _read_options(method: Method, term: Term) -> dict[str, str]:
+    """Value of every option: the given ones checked, the others by default."""
+    options = {option.name: option for option in method.options}
+    given: dict[str, str] = {}
+    for key, value in term.arguments:
+        if not options:
+            raise SpecError(f"method '{method.name}' has no options (got '{value}')")
+        name = key or next((o.name for o in method.options if o.name not in given and _allows(o, value)), None)
+        name = name or next(iter(options))
+        if name not in options:
+            raise SpecError(f"method '{method.name}' has no option '{name}'; it has {', '.join(options)}")
+        if name in given:
+            raise SpecError(f"option '{name}' of method '{method.name}' is given twice ('{given[name]}', '{value}')")
+        if not _allows(options[name], value):
+            close = get_close_matches(value, options[name].choices, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise SpecError(f"{method.name}: {name} is {options[name].values}, not '{value}'{hint}")
+        given[name] = value
+    return {option.name: given.get(option.name, option.default) for option in method.options}
+
+
+def _allows(option: Option, value: str) -> bool:
+    return value in option.choices or bool(option.pattern and re.fullmatch(option.pattern, value))
+
+
+def _set_value(option: Option, value: str) -> object:
+    return option.choices[value] if option.choices else option.read(value)
+
+
+def _canonical(method: Method, values: Mapping[str, str]) -> str:
+    shown = [
+        values[o.name] if o.variant else f"{o.name}={values[o.name]}"
+        for o in method.options
+        if o.variant or values[o.name] != o.default
+    ]
+    return f"{method.name}[{','.join(shown)}]" if shown else method.name

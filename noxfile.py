@@ -1,0 +1,84 @@
+"""Everything this project does to itself; `nox -l` lists it.
+
+All sessions share one environment, so that torch is installed once.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["tests", "lint"]
+
+ROOT = Path(__file__).parent
+ENVIRONMENT = ROOT / ".nox" / "peakbench"
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def _install(session: nox.Session) -> None:
+    """Create the shared environment and install the checkout with all groups, unless that is done already."""
+    requirements = nox.project.dependency_groups(PYPROJECT, "test", "lint")
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
+    stamp = ENVIRONMENT / "installed"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(ENVIRONMENT), external=True)
+    _run(session, "python", "-m", "pip", "install", "--quiet", "-e", ".", *requirements)
+    stamp.write_text(wanted)
+
+
+def _run(session: nox.Session, program: str, *arguments: str) -> None:
+    path = os.pathsep.join([str(ENVIRONMENT / "bin"), os.environ.get("PATH", "")])
+    session.run(str(ENVIRONMENT / "bin" / program), *arguments, env={"PATH": path}, external=True)
+
+
+@nox.session(name="bench-cifar")
+def bench_cifar(session: nox.Session) -> None:
+    """Overhead report of ResNet-32 and ResNet-110 on CIFAR-10; resumes an earlier run."""
+    _install(session)
+    out = "runs/cifar"
+    _run(session, "peakbench", "run", "cifar", "--out", out, *session.posargs)
+    for name in ("overhead", "memory", "table10", "table12"):
+        _run(session, "peakbench", "report", name, "--run", out)
+
+
+@nox.session(name="bench-smoke")
+def bench_smoke(session: nox.Session) -> None:
+    """The same for a network of eight layers, in a minute."""
+    _install(session)
+    _run(session, "peakbench", "run", "smoke", "--out", "runs/smoke", *session.posargs)
+    _run(session, "peakbench", "report", "overhead", "--run", "runs/smoke")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests."""
+    _install(session)
+    _run(session, "python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types, and the direction of imports."""
+    _install(session)
+    _run(session, "ruff", "check", ".")
+    _run(session, "ruff", "format", "--check", ".")
+    _run(session, "pyright")
+    _run(session, "lint-imports")
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """The tests that need a CUDA device."""
+    _install(session)
+    _run(session, "python", "-m", "pytest", "-m", "gpu", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """A wheel, installed and tried outside the checkout."""
+    _install(session)
+    _run(session, "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist", ".")
