@@ -1,4 +1,4 @@
-"""The command line: `peakbench ...`. Each command is a file in `bench/commands/`; torch is imported only where needed."""
+"""The command line, `peakbench`: each command is a file in `bench/commands/`; torch comes in only where needed."""
 
 import sys
 from typing import Annotated
@@ -33,7 +33,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: ARG001 - handled by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

@@ -192,5 +192,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc", "bad alloc")
+        sign in text
+        for sign in ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc", "bad alloc")
     )

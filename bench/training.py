@@ -6,6 +6,7 @@ dropped, not zeroed, at the start of a step.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -50,6 +51,10 @@ class Training:
         self.optimizers[module].zero_grad()
 
 
+def _same(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
+
+
 def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     """Network of a case in training mode, with weights drawn from a fixed seed.
 
@@ -78,10 +83,7 @@ def build_training(
     network = build_network(case, device)
     if next_batch is None:
         batch = synthetic_batch(get_dataset(case.dataset), case.image_size, case.batch_size, device, seed=SEED)
-
-        def next_batch() -> tuple[Tensor, Tensor]:
-            return batch
-
+        next_batch = partial(_same, batch)
     per_module = network.parts.step == "per_module"
     groups = network.module_parameters() if per_module else [list(network.parameters())]
     # On CUDA torch chooses the foreach implementation; tensors without data stand for CUDA's.

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from bench.environment import read_environment
 from bench.isolate import Report
-from bench.probes.memory import measure_peaks
 from bench.probes.limits import Limits
+from bench.probes.memory import measure_peaks
 from bench.probes.timing import WARM_UP_STEPS, time_pairs
 from bench.simulator.simulate import simulate_case
 from bench.training import Training, build_training
 from bench.workloads.data import training_loader
 from methods.datasets import get_dataset
 from results.record import Case, Environment, Readings
+
 
 def find_device(report: Report) -> str:
     """`cuda` where this machine has a usable GPU, else `cpu`."""

@@ -65,7 +65,7 @@ class Option:
     name: str
     default: str
     help: str
-    field: str
+    sets: str
     """The field of `Parts` it sets."""
     choices: Mapping[str, object] = field(default_factory=dict)
     """Allowed values and what they set; empty: `pattern` and `read` decide."""
@@ -106,28 +106,28 @@ class Method:
 
 STEP = Option(
     name="step",
-    field="step",
+    sets="step",
     default="end",
     choices={"end": "end", "per_module": "per_module"},
     help="one optimizer step after the last module, or one per module right after its backward",
 )
 HEAD = Option(
     name="head",
-    field="head",
+    sets="head",
     default="1c2f",
     choices={name: name for name in ("0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f")},
     help="local head: number of convolutions and of linear layers",
 )
 LOSS = Option(
     name="loss",
-    field="local_loss",
+    sets="local_loss",
     default="softmax",
     choices={"softmax": "softmax", "contrast": "contrast"},
     help="local loss: cross-entropy or supervised contrastive",
 )
 REDUCTION = Option(
     name="reduction",
-    field="reduction",
+    sets="reduction",
     default="anchor",
     choices={"anchor": "anchor", "pair": "pair"},
     help="contrastive loss averaged over anchors (released code) or over positive pairs (printed formula)",

@@ -3,6 +3,9 @@
 Source: methods of InfoPro (ICLR 2021), appendix (Table 12) and released code; ContSup uses the same.
 """
 
+from functools import reduce
+from operator import add
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -70,7 +73,7 @@ class Decoder(nn.Module):
         self.register_buffer("mean", torch.tensor(dataset.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(dataset.std).view(3, 1, 1), persistent=False)
 
-    def forward(self, features: Tensor, images: Tensor) -> Tensor:
+    def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - as LocalLoss's
         """Reconstruction loss of features (batch, channels, height, width) against normalised images."""
         if features.shape[-1] != self.image_size:
             size = (self.image_size, self.image_size)
@@ -78,44 +81,54 @@ class Decoder(nn.Module):
         return reconstruction_loss(self.layers(features), images, self.mean, self.std)
 
 
+class LocalLoss(nn.Module):
+    """A head with its loss: cross-entropy (`softmax`) or supervised contrastive (`contrast`)."""
+
+    def __init__(self, shape: tuple[int, int, int], class_count: int, parts: Parts) -> None:
+        super().__init__()
+        self.contrast = parts.local_loss == "contrast"
+        self.reduction = parts.reduction
+        self.head = local_head(shape[0], shape[1], EMBEDDING_SIZE if self.contrast else class_count, parts.head)
+
+    def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - as Decoder's
+        """Loss of features (batch, channels, height, width) with labels (batch,)."""
+        outputs = self.head(features)
+        if self.contrast:
+            return supervised_contrastive_loss(outputs, labels, reduction=self.reduction)
+        return functional.cross_entropy(outputs, labels)
+
+
 class Auxiliary(nn.Module):
-    """The loss of one local module: reconstruction and local loss of its output, weighted.
+    """The loss of one local module: that of its output's head, or with a decoder the weighted sum of both.
 
     A network whose weight is exactly 0 is not built, unless the method runs it as the released code does.
     """
 
     def __init__(self, chain: Chain, shape: tuple[int, int, int], parts: Parts, weights: tuple[float, float]) -> None:
-        """Build head and decoder.
+        """Build what has a weight.
 
         Args:
             chain: the backbone; gives classes, image size and normalisation.
             shape: (channels, height, width) of the module's output.
             parts: the method.
             weights: of reconstruction and of the local loss.
+
+        Raises:
+            ValueError: both weights are 0.
         """
         super().__init__()
-        self.reconstruction_weight, self.local_weight = weights
-        self.contrast = parts.local_loss == "contrast"
-        self.reduction = parts.reduction
-        outputs = EMBEDDING_SIZE if self.contrast else chain.dataset.class_count
-        runs_decoder = parts.decoder and (self.reconstruction_weight != 0 or parts.run_zero_weight)
-        runs_head = self.local_weight != 0 or parts.run_zero_weight
-        self.decoder = Decoder(shape[0], chain.image_size, chain.dataset) if runs_decoder else None
-        self.head = local_head(shape[0], shape[1], outputs, parts.head) if runs_head else None
+        reconstruction, local = weights
+        self.weights = {"decoder": reconstruction, "local_loss": local} if parts.decoder else None
+        self.terms = nn.ModuleDict()
+        if parts.decoder and (reconstruction or parts.run_zero_weight):
+            self.terms["decoder"] = Decoder(shape[0], chain.image_size, chain.dataset)
+        if local or parts.run_zero_weight:
+            self.terms["local_loss"] = LocalLoss(shape, chain.dataset.class_count, parts)
+        if not self.terms:
+            raise ValueError("a local module would have no loss: both its weights are 0")
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Loss of the module's output (batch, channels, height, width)."""
-        if self.decoder is None:
-            loss = self._local_loss(features, labels)
-            return loss if self.local_weight == 1 else self.local_weight * loss
-        reconstruction = self.reconstruction_weight * self.decoder(features, images)
-        if self.head is None:
-            return reconstruction
-        return reconstruction + self.local_weight * self._local_loss(features, labels)
-
-    def _local_loss(self, features: Tensor, labels: Tensor) -> Tensor:
-        outputs = self.head(features)
-        if self.contrast:
-            return supervised_contrastive_loss(outputs, labels, reduction=self.reduction)
-        return functional.cross_entropy(outputs, labels)
-
+        if self.weights is None:
+            return self.terms["local_loss"](features, images, labels)
+        return reduce(add, (self.weights[name] * term(features, images, labels) for name, term in self.terms.items()))

@@ -17,7 +17,7 @@ CHECKPOINT = Method(
     options=(
         Option(
             name="segments",
-            field="segments",
+            sets="segments",
             default="5",
             pattern=r"[1-9]\d*",
             read=int,

@@ -14,7 +14,7 @@ from methods.api import HEAD, LOSS, REDUCTION, STEP, Context, Method, Option
 
 CONTEXT = Option(
     name="context",
-    field="context",
+    sets="context",
     default="R1E",
     variant=True,
     choices={

@@ -27,7 +27,7 @@ from methods.published_weights import published_weights
 from partition import Split, SplitError, equal_split
 
 Observe = Callable[[str, int, int | None], AbstractContextManager[object]]
-"""Called as observe(phase, module, unit) around every piece of a step, with indices from 0; unit is None outside `unit`.
+"""Called as observe(phase, module, unit) around every piece of a step; indices from 0, unit None outside `unit`.
 
 Phases: `unit` (forward), `head`, `auxiliary` (head or decoder with its loss), `backward`, `context`, `recompute`,
 `optimizer`.
@@ -199,13 +199,8 @@ def _loss_weights(chain: Chain, split: Split, parts: Parts) -> list[tuple[float,
     if not parts.decoder:
         return [(0.0, 1.0)] * local_count
     equal = split == equal_split(split.unit_count, split.module_count)
-    weights = parts.weights or published_weights(
-        chain.dataset.name, chain.name, split.module_count, equal_split=equal
-    )
-    pairs = [weights.at(k, split.module_count) for k in range(local_count)]
-    if any(pair == (0.0, 0.0) for pair in pairs) and not parts.run_zero_weight:
-        raise ValueError(f"both loss weights of local module {pairs.index((0.0, 0.0)) + 1} are 0: it would not train")
-    return pairs
+    weights = parts.weights or published_weights(chain.dataset.name, chain.name, split.module_count, equal_split=equal)
+    return [weights.at(k, split.module_count) for k in range(local_count)]
 
 
 @contextmanager

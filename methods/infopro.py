@@ -26,7 +26,7 @@ def read_weights(text: str) -> Weights:
 
 WEIGHTS = Option(
     name="weights",
-    field="weights",
+    sets="weights",
     default="published",
     pattern=rf"published|{_NUMBER}/{_NUMBER}(/{_NUMBER}/{_NUMBER})?",
     read=lambda text: None if text == "published" else read_weights(text),
@@ -35,7 +35,7 @@ WEIGHTS = Option(
 )
 ZERO_WEIGHT = Option(
     name="zero_weight",
-    field="run_zero_weight",
+    sets="run_zero_weight",
     default="skip",
     choices={"skip": False, "run": True},
     help="whether networks whose weight is exactly 0 are run, as the released code does",

@@ -46,7 +46,7 @@ def read_spec(text: str, methods: Mapping[str, Method] = METHODS) -> Spec:
         method = _find(term.name, methods)
         _check_place(method, place, parts, text, methods)
         values = _read_options(method, term)
-        changes = {option.field: _set_value(option, values[option.name]) for option in method.options}
+        changes = {option.sets: _set_value(option, values[option.name]) for option in method.options}
         parts = replace(parts, **{**method.sets, **changes})
         canonical.append(_canonical(method, values))
     if len({name.partition("[")[0] for name in canonical}) < len(canonical):
@@ -70,6 +70,8 @@ def _check_place(method: Method, place: int, parts: Parts, text: str, methods: M
         raise SpecError(f"'{method.name}' cannot be added to another method in '{text}'; parts to add: {parts_to_add}")
     if method.needs_local_loss and parts.local_loss is None:
         raise SpecError(f"'{method.name}' needs a method with local modules before it (method: '{text}')")
+    if place > 0 and method.sets and all(getattr(parts, field) == value for field, value in method.sets.items()):
+        raise SpecError(f"'{method.name}' is already part of the method before it in '{text}'")
 
 
 def _read_options(method: Method, term: Term) -> dict[str, str]:

@@ -75,8 +75,13 @@ def list_networks(as_json: Json = False) -> None:
     _print_table(
         ("network", "dataset", "image", "units", "from .. to"),
         [
-            (e["name"], e["dataset"], str(e["image_size"]), str(e["unit_count"]),
-             f"{e['unit_names'][0]} .. {e['unit_names'][-1]}")
+            (
+                e["name"],
+                e["dataset"],
+                str(e["image_size"]),
+                str(e["unit_count"]),
+                f"{e['unit_names'][0]} .. {e['unit_names'][-1]}",
+            )
             for e in entries
         ],
     )

@@ -99,7 +99,13 @@ def _check_data(name: str, root: Path | None, used: set[str]) -> None:
 @contextmanager
 def _show_progress(console: Console) -> "Iterator[Observe]":
     """A bar with the time left on a terminal, a line per case elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("cases", total=None)
 
@@ -134,5 +140,3 @@ def _summarise(rows: list[Measurement], folder: Path, console: Console) -> int:
     if unfinished:
         console.print("run the same command to try the unfinished cases again", highlight=False)
     return 1 if unfinished else 0
-
-

@@ -84,7 +84,9 @@ def _print(measurement: Measurement) -> None:
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
     console = Console()
-    title = f"{case.method} · {case.network} · {case.dataset} {case.image_size}x{case.image_size} · batch {case.batch_size}"
+    title = (
+        f"{case.method} · {case.network} · {case.dataset} {case.image_size}x{case.image_size} · batch {case.batch_size}"
+    )
     console.print(title, style="bold", highlight=False, markup=False)
     console.print(table, highlight=False)
     console.print(

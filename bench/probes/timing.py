@@ -1,7 +1,7 @@
 """Times a training step, or inference, against end-to-end backprop.
 
-A method's overhead is a paired ratio: the two alternate in blocks A B B A, so that drift of the machine hits both alike.
-Every sample is kept; statistics are made when read.
+A method's overhead is a paired ratio: the two alternate in blocks A B B A, so that drift of the machine hits both
+alike. Every sample is kept; statistics are made when read.
 
 Sees: wall-clock time of whole steps, with the device synchronised after each.
 Does not see: memory (probing it would change the time), data loading unless the batches come from a loader.
@@ -70,16 +70,18 @@ def time_pairs(
             other.append(sample(b))
         stop = _why_stop(seconds, references, clock() - begin, limits)
         if stop:
-            return Samples(
-                seconds=tuple(seconds), reference_seconds=tuple(references), first_seconds=first, stop=stop
-            )
+            return Samples(seconds=tuple(seconds), reference_seconds=tuple(references), first_seconds=first, stop=stop)
 
 
 def _why_stop(seconds: list[float], references: list[float], elapsed: float, limits: Limits) -> str | None:
     if len(seconds) < limits.minimum_pairs:
         return None
     ratio = paired_ratio(seconds, references)
-    if ratio.low is not None and ratio.high is not None and ratio.high - ratio.low < 2 * CONVERGED_HALF_WIDTH * ratio.median:
+    if (
+        ratio.low is not None
+        and ratio.high is not None
+        and ratio.high - ratio.low < 2 * CONVERGED_HALF_WIDTH * ratio.median
+    ):
         return "converged"
     if len(seconds) >= limits.maximum_pairs:
         return "enough"

@@ -8,20 +8,22 @@ hence no reserved peak.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Literal
 
 BLOCK_BYTES = 512
 
 
-class Event(Protocol):
-    """What is read of an event; see `tracker.Event`."""
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A storage is born or dies."""
 
-    @property
-    def action(self) -> str: ...
-    @property
-    def bytes(self) -> int: ...
-    @property
-    def phase(self) -> str: ...
+    action: Literal["alloc", "free"]
+    storage: int
+    """Number of the storage, unique within a stream."""
+    bytes: int
+    """Size of the storage, before any rounding."""
+    phase: str
+    """What was under way, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
 """Simulates a case: its peaks, FLOPs and parameters, from a training step on tensors without data."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.probes.flops import FlopCounter
 from bench.simulator.ledger import find_peaks
 from bench.simulator.tracker import StorageTracker
-from bench.training import Training, build_training
+from bench.training import build_training
 from methods.engine import TrainingNetwork
 from results.record import Case, Readings
 
@@ -25,67 +28,66 @@ def simulate_case(case: Case) -> Readings:
     """
     training = build_training(case, META)
     network = training.network
-    tracker = StorageTracker()
+    tracker, counter = StorageTracker(), FlopCounter()
     tracker.watch(network)
     for tensor in training.next_batch():
         tracker.see(tensor)
-    network.observe = _Narrator(tracker, network)
-    starts = []
+    network.observe = _Observer(tracker, counter, network.chain.unit_names)
     with tracker:
-        for _ in range(2):
-            starts.append(len(tracker.events))
+        training.step()
+        second = len(tracker.events)
+        with counter:
             training.step()
-    first, steady = find_peaks(tracker.events, starts)
+    first, steady = find_peaks(tracker.events, [0, second])
     return Readings(
         split_sizes=network.split.sizes,
         parameter_count=sum(parameter.numel() for parameter in network.parameters()),
         deployed_parameter_count=sum(parameter.numel() for parameter in network.deployed_parameters()),
+        training_flops=counter.total,
+        training_macs=counter.total // 2,
+        theoretical_overhead=theoretical_overhead(counter.flops),
         peak_requested_bytes=steady.requested_bytes,
         peak_allocated_bytes=steady.allocated_bytes,
         first_step_peak_allocated_bytes=first.allocated_bytes,
         peak_phase=steady.phase,
         workspace=WORKSPACE,
-        **count_flops(training),
+        **_count_inference(network, training.next_batch()[0], tracker),
     )
 
 
-def count_flops(training: Training) -> dict[str, int | float]:
-    """FLOPs and multiply-adds of a training step and of inference, and the theoretical overhead."""
-    network = training.network
-    counter = FlopCounter()
-    network.observe = counter.observe
-    with counter:
-        training.step()
-    by_phase, total = counter.flops, counter.total
-    images, _ = training.next_batch()
+def theoretical_overhead(flops: Counter[str]) -> float:
+    """What a method adds to the arithmetic of a training step, from FLOPs by phase.
+
+    Auxiliary and context networks count by their forward over the backbone's forward, as InfoPro's Table 3 does;
+    recomputation by its share of everything else in the step.
+    """
+    backbone, added = flops["unit"] + flops["head"], flops["auxiliary"] + flops["context"]
+    return added / backbone + flops["recompute"] / (flops.total() - flops["recompute"])
+
+
+def _count_inference(network: TrainingNetwork, images: Tensor, tracker: StorageTracker) -> dict[str, Any]:
     network.eval()
-    with torch.no_grad(), FlopCounter() as deployed:
+    with torch.no_grad(), tracker, FlopCounter() as counter:
         network(images)
     network.train()
-    backbone = by_phase["unit"] + by_phase["head"]
-    added, recomputed = by_phase["auxiliary"] + by_phase["context"], by_phase["recompute"]
-    return {
-        "training_flops": total,
-        "training_macs": total // 2,
-        "inference_flops": deployed.total,
-        "inference_macs": deployed.total // 2,
-        "theoretical_overhead": added / backbone + recomputed / (total - recomputed),
-    }
+    return {"inference_flops": counter.total, "inference_macs": counter.total // 2}
 
 
-class _Narrator:
-    """Observer that tells the tracker in words what is under way."""
+class _Observer:
+    """Tells the tracker in words, and the counter by phase, what is under way."""
 
-    def __init__(self, tracker: StorageTracker, network: TrainingNetwork) -> None:
+    def __init__(self, tracker: StorageTracker, counter: FlopCounter, unit_names: tuple[str, ...]) -> None:
         self.tracker = tracker
-        self.names = network.chain.unit_names
+        self.counter = counter
+        self.unit_names = unit_names
 
     @contextmanager
     def __call__(self, phase: str, module: int, unit: int | None = None) -> Iterator[None]:
         outer = self.tracker.phase
-        words = f"forward of unit {self.names[unit]}" if unit is not None else phase
+        words = f"forward of unit {self.unit_names[unit]}" if unit is not None else phase
         self.tracker.phase = f"{words} in local module {module + 1}"
         try:
-            yield
+            with self.counter.observe(phase, module, unit):
+                yield
         finally:
             self.tracker.phase = outer

@@ -9,13 +9,15 @@ Does not see: memory that operators take for themselves (convolution and matrix-
 """
 
 import weakref
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from bench.simulator.ledger import Event
+from bench.simulator.shapes import ShapeCache
 
 _ADD = torch.ops.aten.add.Tensor
 _OUTPUT_BYTES = {
@@ -23,21 +25,6 @@ _OUTPUT_BYTES = {
     torch.ops.aten.binary_cross_entropy.default: lambda args: args[0].numel() * args[0].element_size(),
 }
 """Operators whose output owns more bytes on CUDA than its shape says: bytes from their arguments."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A storage is born or dies."""
-
-    action: Literal["alloc", "free"]
-    storage: int
-    """Number of the storage, unique within a stream."""
-    bytes: int
-    """Size of the storage, before any rounding."""
-    phase: str
-    """What was under way, in words."""
-    accumulates: int | None = None
-    """Gradient sum: the storage of the first operand."""
 
 
 class StorageTracker(TorchDispatchMode):
@@ -49,6 +36,9 @@ class StorageTracker(TorchDispatchMode):
         self.phase = "build"
         self._numbers: dict[int, int] = {}
         self._count = 0
+        self._sum_of: int | None = None
+        """First operand of the gradient sum that was born last."""
+        self._shapes = ShapeCache()
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def watch(self, module: nn.Module) -> None:
@@ -57,7 +47,7 @@ class StorageTracker(TorchDispatchMode):
             self.see(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = self._shapes.call(func, args, kwargs or {})
         operand = self._accumulated(args[0]) if func is _ADD else None
         size = _OUTPUT_BYTES[func](args) if func in _OUTPUT_BYTES else None
         for tensor in (result,) if isinstance(result, Tensor) else tree_iter(result):
@@ -79,19 +69,19 @@ class StorageTracker(TorchDispatchMode):
         key = storage._cdata  # noqa: SLF001 - the one identity a storage has
         if key in self._numbers:
             return
-        born = Event("alloc", self._count, size or storage.nbytes(), self.phase, operand)
+        born = Event("alloc", self._count, size or storage.nbytes(), self.phase)
         if born.bytes == 0:
             return
         self._count += 1
         self.events.append(born)
+        self._sum_of = operand
         self._numbers[key] = born.storage
         self._references[key] = weakref.ref(storage, lambda _: self._forget(key, born.bytes))
 
     def _forget(self, key: int, size: int) -> None:
         number = self._numbers.pop(key)
         del self._references[key]
-        last = self.events[-1]
-        if last.action == "alloc" and last.accumulates == number:
+        if self._sum_of == number and self.events[-1].action == "alloc":
             # The engine adds gradients in place when nothing watches; under a dispatch mode it makes a new tensor.
             self.events.pop()
             newest = next(reversed(self._numbers))

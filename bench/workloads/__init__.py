@@ -1,0 +1,1 @@
+"""What methods are tried on: networks, and the images they are fed."""

@@ -1,11 +1,10 @@
 """The images a step is fed: synthetic batches, and the real datasets with the papers' augmentation."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +13,8 @@ from torch.utils.data import DataLoader
 from methods.datasets import Dataset, UnknownDatasetError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torchvision.datasets import VisionDataset
 
 
@@ -49,7 +50,7 @@ def synthetic_batch(
     generator = torch.Generator("cpu").manual_seed(seed)
     images = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
     labels = torch.randint(dataset.class_count, (batch_size,), generator=generator, device="cpu")
-    mean, std = (torch.tensor(values, device="cpu")[:, None, None] for values in (dataset.mean, dataset.std))
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (dataset.mean, dataset.std))
     return images.sub_(mean).div_(std).to(device), labels.to(device)
 
 
@@ -79,10 +80,8 @@ def training_loader(
     sources = _sources()
     if dataset.name not in sources:
         raise UnknownDatasetError(f"no real images of dataset '{dataset.name}': there are {', '.join(sources)}")
-    source = sources[dataset.name]
-    images = _open_images(dataset, source, Path(root).expanduser())
     return DataLoader(
-        images,
+        _open_images(dataset, sources[dataset.name], Path(root).expanduser()),
         batch_size=batch_size,
         shuffle=True,
         num_workers=workers,
@@ -101,18 +100,15 @@ class _Source:
     """What the dataset's authors publish: an archive, or the one file itself."""
     checksums: dict[str, str]
     """MD5 of every file that torchvision checks, by its path under the data root."""
-    padding: int
-    """Pixels added on every side before the random crop."""
-    padding_mode: Literal["reflect", "constant"]
-    """What they show: the image mirrored, or zeros (black before normalisation)."""
-    flips: bool
-    """Whether every other image, by chance, is mirrored left to right."""
+    augmentation: tuple[torch.nn.Module, ...]
+    """The papers' random transforms of a PIL image, before it is made a tensor and normalised."""
 
 
 def _sources() -> dict[str, _Source]:
     """The table of real datasets by name, with torchvision's own addresses and checksums."""
     # Importing torchvision takes a second, which only real images are worth.
     from torchvision.datasets import CIFAR10, STL10, SVHN  # noqa: PLC0415 - see above
+    from torchvision.transforms import RandomCrop, RandomHorizontalFlip  # noqa: PLC0415 - see above
 
     svhn_url, svhn_file, svhn_checksum = SVHN.split_list["train"]
     cifar10_files = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
@@ -122,42 +118,28 @@ def _sources() -> dict[str, _Source]:
             open=partial(CIFAR10, train=True),
             url=CIFAR10.url,
             checksums={f"{CIFAR10.base_folder}/{file}": checksum for file, checksum in cifar10_files},
-            padding=4,
-            padding_mode="reflect",
-            flips=True,
+            augmentation=(RandomCrop(32, padding=4, padding_mode="reflect"), RandomHorizontalFlip()),
         ),
         "svhn": _Source(
             open=partial(SVHN, split="train"),
             url=svhn_url,
             checksums={svhn_file: svhn_checksum},
-            padding=2,
-            padding_mode="constant",
-            flips=False,
+            augmentation=(RandomCrop(32, padding=2, padding_mode="constant"),),
         ),
         "stl10": _Source(
             open=partial(STL10, split="train"),
             url=STL10.url,
             checksums={f"{STL10.base_folder}/{file}": checksum for file, checksum in stl10_files},
-            padding=4,
-            padding_mode="constant",
-            flips=True,
+            augmentation=(RandomCrop(96, padding=4, padding_mode="constant"), RandomHorizontalFlip()),
         ),
     }
 
 
 def _open_images(dataset: Dataset, source: _Source, root: Path) -> "VisionDataset[tuple[Tensor, int]]":
     """Read the training images, to be augmented as they are drawn, or say which files stand in the way."""
-    from torchvision.transforms import (  # noqa: PLC0415 - as in `_sources`
-        Compose,
-        Normalize,
-        RandomCrop,
-        RandomHorizontalFlip,
-        ToTensor,
-    )
+    from torchvision.transforms import Compose, Normalize, ToTensor  # noqa: PLC0415 - as in `_sources`
 
-    crop = RandomCrop(dataset.image_size, padding=source.padding, padding_mode=source.padding_mode)
-    flip = [RandomHorizontalFlip()] if source.flips else []
-    transform = Compose([crop, *flip, ToTensor(), Normalize(dataset.mean, dataset.std)])
+    transform = Compose([*source.augmentation, ToTensor(), Normalize(dataset.mean, dataset.std)])
     try:
         with warnings.catch_warnings():
             # NumPy 2.4.0 to 2.4.4 complain of the pickles CIFAR-10 is published in.

@@ -1,7 +1,6 @@
 """The networks by name. Imports torch only when one is built."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 from methods.datasets import DATASETS, Dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from methods.chain import Chain
 
 
@@ -46,7 +47,9 @@ def _build_cifar_resnet(name: str, depth: int, dataset: Dataset, image_size: int
     return build_resnet_cifar(name, depth, dataset, image_size)
 
 
-def _cifar_resnet(name: str, depth: int, dataset: Dataset = DATASETS["cifar10"], image_size: int | None = None) -> Network:
+def _cifar_resnet(
+    name: str, depth: int, dataset: Dataset = DATASETS["cifar10"], image_size: int | None = None
+) -> Network:
     return Network(
         name=name,
         title=f"ResNet-{depth}",

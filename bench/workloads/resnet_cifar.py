@@ -48,7 +48,9 @@ def build_resnet_cifar(name: str, depth: int, dataset: Dataset, image_size: int)
     """
     blocks = (depth - 2) // 6
     units: list[nn.Module] = [
-        nn.Sequential(nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True))
+        nn.Sequential(
+            nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True)
+        )
     ]
     shapes = [(WIDTHS[0], image_size, image_size)]
     for stage, width in enumerate(WIDTHS):

@@ -146,7 +146,8 @@ def find_crops(name, image, original):
     """All (top, left, flipped) at which a loaded image lies in its padded original."""
     dataset, (padding, mode) = get_dataset(name), PADDING[name]
     pixels = (pixels_of(image, dataset) * 255).round().numpy().astype(np.uint8)
-    padded = np.pad(original, ((0, 0), (padding, padding), (padding, padding)), mode=mode)
+    borders = ((0, 0), (padding, padding), (padding, padding))
+    padded = np.pad(original, borders, "reflect" if mode == "reflect" else "constant")
     crops = np.lib.stride_tricks.sliding_window_view(padded, pixels.shape[1:], axis=(1, 2))
     return [
         (int(top), int(left), flipped)

@@ -1,0 +1,25 @@
+"""A tiny chain and a batch, for tests of methods."""
+
+import torch
+
+from bench.workloads.data import synthetic_batch
+from bench.workloads.networks import get_network
+from methods.datasets import DATASETS
+from methods.engine import TrainingNetwork
+from methods.registry import read_spec
+from partition import parse_split
+
+TINY = "cifar_resnet14"
+
+
+def build(spec, module_count, *, network=TINY, split="equal", seed=0):
+    """A method on a small CIFAR ResNet of 7 units, images of 8 pixels, in training mode."""
+    backbone = get_network(network)
+    torch.manual_seed(seed)
+    chain = backbone.build(DATASETS["cifar10"], 8 if network == TINY else 32)
+    return TrainingNetwork(chain, parse_split(split, backbone.unit_names, module_count), read_spec(spec).parts).train()
+
+
+def make_batch():
+    """16 images of 8 pixels with labels."""
+    return synthetic_batch(DATASETS["cifar10"], 8, 16, "cpu", seed=1)
