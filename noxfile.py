@@ -82,3 +82,10 @@ def build(session: nox.Session) -> None:
     """A wheel, installed and tried outside the checkout."""
     _install(session)
     _run(session, "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist", ".")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Rewrite the generated parts of the documents."""
+    _install(session)
+    _run(session, "python", "docs/generate.py", *session.posargs)

@@ -168,7 +168,8 @@ def _serve(connection: Connection, function: str, arguments: tuple[object, ...],
         answer = {"status": "ok", "result": call(*arguments, report)}
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the outcome
         answer = {"status": "out_of_memory" if is_out_of_memory(error) else "failed", "phase": phase}
-        answer["message"] = f"{type(error).__name__}: {error}".strip()
+        text = f"{type(error).__name__}: {error}"
+        answer["message"] = text.encode(errors="backslashreplace").decode()  # Parquet keeps UTF-8 alone
     connection.send(answer)
 
 

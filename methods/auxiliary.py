@@ -14,6 +14,7 @@ from methods.api import Parts
 from methods.chain import Chain
 from methods.datasets import Dataset
 from methods.losses import reconstruction_loss, supervised_contrastive_loss
+from methods.spec import SpecError
 
 EMBEDDING_SIZE = 128
 """Width of hidden linear layers and of contrastive embeddings."""
@@ -114,7 +115,7 @@ class Auxiliary(nn.Module):
             weights: of reconstruction and of the local loss.
 
         Raises:
-            ValueError: both weights are 0.
+            SpecError: both weights are 0.
         """
         super().__init__()
         reconstruction, local = weights
@@ -125,7 +126,7 @@ class Auxiliary(nn.Module):
         if local or parts.run_zero_weight:
             self.terms["local_loss"] = LocalLoss(shape, chain.dataset.class_count, parts)
         if not self.terms:
-            raise ValueError("a local module would have no loss: both its weights are 0")
+            raise SpecError(f"a local module would have no loss: both its weights are 0 (weights: {parts.weights})")
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Loss of the module's output (batch, channels, height, width)."""

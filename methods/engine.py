@@ -62,7 +62,7 @@ class TrainingNetwork(nn.Module):
 
         Raises:
             SplitError: the split does not fit the chain or the method.
-            ValueError: a module would have no loss.
+            SpecError: a module would have no loss.
         """
         super().__init__()
         if split.unit_count != len(chain.units):

@@ -17,7 +17,7 @@ def load(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> "p
         paths: one file or folder of measurements, or several.
 
     Returns:
-        Nullable columns: `<NA>` is not measured, and whole numbers stay whole.
+        Whole numbers stay whole: what was not measured is `<NA>` among them, NaN among real numbers.
 
     Raises:
         results.store.StoreError: nothing there, or not readable as measurements.

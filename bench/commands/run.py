@@ -68,7 +68,9 @@ def run(
     folder = out or Path("runs") / grid.name
     console = Console(stderr=True)
     with console.status("looking at this machine"):
-        where = find_device() if device is Device.AUTO else device.value
+        where = "cpu" if device is Device.CPU else find_device()
+    if device is Device.CUDA and where != "cuda":
+        raise CaseError("this machine has no usable GPU (--device cuda): leave --device out, or use --device cpu")
     measured = on_cpu if where == "cpu" else grid.measured_cases(where)
     if data != "synthetic":
         measured = [replace(case, data="loader") for case in measured]
@@ -86,14 +88,17 @@ def run(
 
 def _check_data(name: str, root: Path | None, used: set[str]) -> None:
     """Refuse a dataset whose files are missing before any case starts."""
-    from bench.workloads.data import training_loader  # noqa: PLC0415 - torch only where real data is asked for
+    from bench.workloads.data import DataRootError, training_loader  # noqa: PLC0415 - torch only where real data is asked for
 
     dataset = get_dataset(name)
     if used != {name}:
         raise CaseError(f"--data {name} does not fit the suite, whose cases use {', '.join(sorted(used))}")
     if root is None:
         raise CaseError(f"--data {name} needs --data-root, the folder with the dataset's files")
-    training_loader(dataset, root, batch_size=2)
+    try:
+        training_loader(dataset, root, batch_size=2)
+    except DataRootError as error:
+        raise CaseError(str(error)) from error
 
 
 @contextmanager

@@ -27,11 +27,21 @@ _OUTPUT_BYTES = {
 """Operators whose output owns more bytes on CUDA than its shape says: bytes from their arguments."""
 
 
+def _call(func: Any, args: Any, kwargs: Any) -> Any:
+    return func(*args, **kwargs)
+
+
 class StorageTracker(TorchDispatchMode):
     """Dispatch mode that writes `events`; set `phase` to say what is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, device_type: str = "meta") -> None:
+        """Start an empty stream.
+
+        Args:
+            device_type: device whose storages are followed; `meta` is what simulates, others check it.
+        """
         super().__init__()
+        self.device_type = device_type
         self.events: list[Event] = []
         self.phase = "build"
         self._numbers: dict[int, int] = {}
@@ -47,7 +57,8 @@ class StorageTracker(TorchDispatchMode):
             self.see(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = self._shapes.call(func, args, kwargs or {})
+        call = self._shapes.call if self.device_type == "meta" else _call
+        result = call(func, args, kwargs or {})
         operand = self._accumulated(args[0]) if func is _ADD else None
         size = _OUTPUT_BYTES[func](args) if func in _OUTPUT_BYTES else None
         for tensor in (result,) if isinstance(result, Tensor) else tree_iter(result):
@@ -62,8 +73,8 @@ class StorageTracker(TorchDispatchMode):
         return None
 
     def see(self, tensor: Tensor, operand: int | None = None, size: int | None = None) -> None:
-        """Note the storage of a tensor as born, unless it is known, empty, or not on the meta device."""
-        if tensor.device.type != "meta":
+        """Note the storage of a tensor as born, unless it is known, empty, or on another device."""
+        if tensor.device.type != self.device_type:
             return
         storage = tensor.untyped_storage()
         key = storage._cdata  # noqa: SLF001 - the one identity a storage has

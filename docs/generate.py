@@ -1,0 +1,92 @@
+"""Writes the generated parts of the documents: every figure in them comes from here.
+
+python docs/generate.py            rewrite them
+python docs/generate.py --check    say which are out of date; exit code 1 if any is
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.cases import make_case
+from bench.simulator.simulate import simulate_case
+from reports.units import format_gib, format_percent
+from results.schema import SCHEMA
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [
+    ("e2e", 1),
+    ("checkpoint", 1),
+    ("dgl", 4),
+    ("infopro[contrast]", 4),
+    ("contsup[R1E]", 4),
+    ("dgl", 16),
+    ("infopro[contrast]", 16),
+    ("contsup[R1E]", 16),
+]
+
+
+def write_table(header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def resnet110() -> str:
+    """What the methods cost on ResNet-110 and CIFAR-10, simulated."""
+    rows = []
+    e2e = simulate_case(make_case(method="e2e", network="resnet110"))
+    for method, module_count in EXAMPLES:
+        r = simulate_case(make_case(method=method, network="resnet110", module_count=module_count))
+        rows.append(
+            [
+                f"`{method}`",
+                str(module_count),
+                format_gib(r.peak_allocated_bytes),
+                format_percent((r.peak_allocated_bytes or 0) / (e2e.peak_allocated_bytes or 1)),
+                f"+{format_percent(r.theoretical_overhead)}",
+                f"+{format_percent((r.inference_macs or 0) / (e2e.inference_macs or 1) - 1)}",
+            ]
+        )
+    return write_table(["method", "K", "peak GiB", "of E2E", "extra training FLOPs", "extra inference FLOPs"], rows)
+
+
+def schema() -> str:
+    """Every column of the Parquet files."""
+    rows = []
+    for field in SCHEMA:
+        metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        kind = f"{field.type}".replace("element: ", "").replace("item: ", "")
+        rows.append([f"`{field.name}`", kind, metadata["unit"], metadata["description"]])
+    return write_table(["column", "type", "unit", "meaning"], rows)
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "resnet110": ("README.md", resnet110),
+    "schema": ("docs/schema.md", schema),
+}
+
+
+def main() -> int:
+    """Rewrite or check every part."""
+    stale = []
+    for name, (file, write) in PARTS.items():
+        path = ROOT / file
+        before = path.read_text()
+        pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        after, count = pattern.subn(lambda match, write=write: f"{match[1]}{write()}\n{match[2]}", before)
+        if count != 1:
+            raise SystemExit(f"{file} has no place for '{name}'")
+        if after != before:
+            stale.append(f"{file} ({name})")
+            if "--check" not in sys.argv:
+                path.write_text(after)
+    if stale and "--check" in sys.argv:
+        sys.stderr.write(f"out of date: {', '.join(stale)}; run: python docs/generate.py\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

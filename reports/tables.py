@@ -1,0 +1,182 @@
+"""The reports: pure functions from measurements to tables, and the list of them by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reports import cells, notes
+from reports.comparison import Comparison, ReportError, compare
+from reports.contsup import table10, table12
+from reports.layout import Group, Table, column
+from reports.row import Row
+from reports.units import (
+    format_change,
+    format_gigabytes,
+    format_millions,
+    format_overhead,
+    format_percent,
+    format_ratio,
+)
+from results.record import Measurement
+
+Build = Callable[[Sequence[Measurement]], list[Table]]
+
+OVERHEAD_LEGEND = (
+    "of E2E, x E2E: beside end-to-end training. extra FLOPs: auxiliary over backbone forwards, plus recomputation. "
+    "params: millions, of all that is trained and of the network deployed. infer.: a forward pass of the latter."
+)
+MEMORY_LEGEND = (
+    "saved: how far the peak is below that of E2E, end-to-end training. extra FLOPs: auxiliary over backbone forwards, "
+    "plus recomputation. step time: what a step takes more than that of E2E."
+)
+
+
+def overhead(measurements: Sequence[Measurement]) -> list[Table]:
+    """What every method costs beside E2E: memory, FLOPs, parameters, step and inference time, and what papers print.
+
+    Args:
+        measurements: rows of one or several runs.
+
+    Returns:
+        One table per network, dataset and setting.
+
+    Raises:
+        ReportError: there are no measurements.
+    """
+    return [_overhead_table(comparison) for comparison in compare(measurements)]
+
+
+def memory(measurements: Sequence[Measurement]) -> list[Table]:
+    """Memory saved and what it costs, in the columns of InfoPro's Table 3; measured peaks beside simulated ones.
+
+    Args:
+        measurements: rows of one or several runs.
+
+    Returns:
+        One table per network, dataset and setting.
+
+    Raises:
+        ReportError: there are no measurements.
+    """
+    return [_memory_table(comparison) for comparison in compare(measurements)]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report the command line offers."""
+
+    build: Build
+    summary: str
+    """One line for listings."""
+
+
+REPORTS = {
+    "overhead": Report(overhead, "memory, FLOPs, parameters, step and inference time of every method beside E2E"),
+    "memory": Report(memory, "memory saved and its price, as InfoPro's Table 3; measured beside simulated peaks"),
+    "table10": Report(table10, "inference time of methods that keep context, as ContSup's Table 10"),
+    "table12": Report(table12, "time of a training step, methods down and K across, as ContSup's Table 12"),
+}
+
+
+def find_report(name: str) -> Build:
+    """The function that builds a report's tables.
+
+    Raises:
+        ReportError: no report has this name; says which there are.
+    """
+    if name not in REPORTS:
+        raise ReportError(f"unknown report '{name}': there are {', '.join(REPORTS)}")
+    return REPORTS[name].build
+
+
+def _overhead_table(comparison: Comparison) -> Table:
+    rows = comparison.rows
+    unit, format_bytes = cells.peak_unit(rows)
+    peak = (
+        column(f"peak\n{unit}", rows, lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes))),
+        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio)),
+        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio)),
+    )
+    parameters = (
+        column("params\ntrained", rows, lambda row: format_millions(row.parameter_count)),
+        column("params\ndeployed", rows, lambda row: format_millions(row.deployed_parameter_count)),
+    )
+    step = (
+        column("step\nms", rows, cells.step_milliseconds),
+        column("step\nx E2E", rows, cells.step_ratio),
+        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_step_ratio)),
+    )
+    inference = (
+        column("infer.\nms", rows, cells.inference_milliseconds),
+        column("infer.\nx E2E", rows, cells.inference_ratio),
+        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_inference_ratio)),
+    )
+    timed = ("published_step_ratio", "published_inference_ratio") if comparison.measured else ()
+    return Table(
+        title=f"{cells.name_workload(comparison.workload)}: what each method costs beside E2E",
+        labels=cells.label_columns(rows),
+        groups=(
+            *([peak] if comparison.simulated else []),
+            _flops(rows),
+            parameters,
+            *([step, inference] if comparison.measured else []),
+        ),
+        rows=rows,
+        notes=(
+            OVERHEAD_LEGEND,
+            *notes.condition_notes(comparison),
+            notes.published_note(rows, "published_peak_ratio", "published_theoretical_overhead", *timed),
+            *notes.reference_notes(rows),
+            *notes.problem_notes((*comparison.simulated, *comparison.measured)),
+        ),
+    )
+
+
+def _memory_table(comparison: Comparison) -> Table:
+    rows = comparison.rows
+    unit, format_bytes = cells.peak_unit(rows)
+    peak = (
+        column(f"peak\n{unit}", rows, lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes))),
+        column("saved", rows, lambda row: cells.saved(row.peak_ratio)),
+        column("paper\nGB", rows, lambda row: format_gigabytes(row.published_memory_gb)),
+        column("paper\nsaved", rows, lambda row: cells.saved(row.published_peak_ratio)),
+    )
+    measured_peak = (
+        column(
+            f"measured\n{unit}",
+            rows,
+            lambda row: cells.measured_or_why(row, format_bytes(row.measured_peak_allocated_bytes)),
+        ),
+        column("measured\nsaved", rows, lambda row: cells.saved(row.measured_peak_ratio)),
+        column("error of\nsimulated", rows, lambda row: format_change(row.simulation_error)),
+    )
+    step = (
+        column("step\ntime", rows, cells.step_overhead),
+        column("paper", rows, lambda row: format_overhead(row.published_step_ratio)),
+    )
+    timed = ("published_step_ratio",) if comparison.measured else ()
+    return Table(
+        title=f"{cells.name_workload(comparison.workload)}: memory saved and its price",
+        labels=cells.label_columns(rows),
+        groups=(
+            *([peak] if comparison.simulated else []),
+            *([measured_peak] if any(row.measured_peak_allocated_bytes for row in rows) else []),
+            _flops(rows),
+            *([step] if comparison.measured else []),
+        ),
+        rows=rows,
+        notes=(
+            MEMORY_LEGEND,
+            *notes.condition_notes(comparison),
+            *notes.measured_memory_notes(comparison),
+            notes.published_note(rows, "published_memory_gb", "published_theoretical_overhead", *timed),
+            *notes.reference_notes(rows),
+            *notes.problem_notes((*comparison.simulated, *comparison.measured)),
+        ),
+    )
+
+
+def _flops(rows: Sequence[Row]) -> Group:
+    return (
+        column("extra\nFLOPs", rows, lambda row: format_change(row.theoretical_overhead)),
+        column("paper", rows, lambda row: format_change(row.published_theoretical_overhead)),
+    )

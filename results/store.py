@@ -1,0 +1,246 @@
+"""Measurements on disk: one Parquet file per run, rewritten whole after each case, read only if it is ours and intact.
+
+A file is written beside its target and renamed over it, so readers and crashes see the old file or the new one, never
+half of one. Runs never share a file, and a lock keeps two of them out of one folder.
+"""
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from results.record import Measurement
+from results.schema import KIND, SCHEMA, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+StrPath = str | os.PathLike[str]
+
+_MAGIC = b"PAR1"
+_PARTIAL = re.compile(r"\..+\.parquet\.\d+\.partial")
+_LOCK = ".lock"
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space or choose",
+    errno.EDQUOT: "free some space or choose",
+    errno.EACCES: "allow writing there or choose",
+    errno.EPERM: "allow writing there or choose",
+}
+
+
+class StoreError(OSError):
+    """Measurements that cannot be read or written; the message names the path, the reason and the way out."""
+
+
+def write_file(path: StrPath, measurements: Iterable[Measurement]) -> None:
+    """Replace a file by these measurements, atomically: afterwards it is the new file or, on error, the old one.
+
+    Raises:
+        StoreError: the disk is full, the folder is missing or not writable; nothing is left behind.
+    """
+    path = Path(path)
+    table = pa.Table.from_pylist([measurement.to_row() for measurement in measurements], schema=SCHEMA)
+    sink = pa.BufferOutputStream()
+    # Checksums turn a damaged page into an error instead of into other numbers.
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    with _writing(path):
+        _replace_bytes(path, sink.getvalue())
+
+
+def read_file(path: StrPath) -> list[Measurement]:
+    """Read the measurements of one file.
+
+    Raises:
+        StoreError: the file is missing, not Parquet, cut short, damaged, not peakbench's, written by a newer peakbench,
+            or its columns are not those of the record.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    _check_whole(path, content)
+    with _reading(path):
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        schema = file.schema_arrow
+    _check_schema(path, schema)
+    with _reading(path):
+        rows = file.read(columns=SCHEMA.names).to_pylist()
+    return [Measurement.from_row(row) for row in rows]
+
+
+def read_runs(paths: StrPath | Iterable[StrPath]) -> list[Measurement]:
+    """Read files and folders; of rows with the same identity only the one started last is kept.
+
+    Args:
+        paths: one or several Parquet files or folders; a folder stands for its `*.parquet`, sorted by name.
+
+    Raises:
+        StoreError: a path is missing, a folder has no Parquet file, or a file cannot be read.
+    """
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    latest: dict[tuple[object, ...], Measurement] = {}
+    for path in several:
+        for file in _list_files(Path(path)):
+            for row in read_file(file):
+                known = latest.setdefault(row.identity, row)
+                if row.started_at >= known.started_at:
+                    latest[row.identity] = row
+    return list(latest.values())
+
+
+def load_frame(paths: StrPath | Iterable[StrPath]) -> "pd.DataFrame":
+    """Data frame of `read_runs`; see `results.load`."""
+    import pandas as pd  # noqa: PLC0415 - only this function needs it, and it is slow to import
+
+    types = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    table = pa.Table.from_pylist([row.to_row() for row in read_runs(paths)], schema=SCHEMA)
+    return table.to_pandas(types_mapper=types.get)
+
+
+@dataclass(slots=True, kw_only=True)
+class RunWriter:
+    """An open run: adds measurements to its own file."""
+
+    path: Path
+    """The run's file; it appears with the first measurement."""
+    earlier: Sequence[Measurement]
+    """What the folder held when the run began."""
+    _added: list[Measurement] = field(default_factory=list, init=False)
+
+    def add(self, measurement: Measurement) -> None:
+        """Store one more measurement; it is on disk when this returns.
+
+        Raises:
+            StoreError: it could not be written; the file keeps those before it.
+        """
+        write_file(self.path, [*self._added, measurement])
+        self._added.append(measurement)
+
+
+@contextmanager
+def open_run(folder: StrPath, name: str) -> Iterator[RunWriter]:
+    """Open a new run in a folder, alone in it until the context ends.
+
+    Args:
+        folder: created if missing; may hold earlier runs, which are read and left alone.
+        name: beginning of the file name, such as the suite's name; the start time and process id follow.
+
+    Raises:
+        StoreError: another run is writing there, the folder cannot be created or written, or an earlier file in it
+            cannot be read.
+    """
+    folder = Path(folder)
+    with _locked(folder):
+        with _writing(folder):
+            for leftover in folder.iterdir():
+                if _PARTIAL.fullmatch(leftover.name):
+                    leftover.unlink()
+        earlier = read_runs(folder) if any(folder.glob("*.parquet")) else []
+        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        yield RunWriter(path=folder / f"{name}-{started}-{os.getpid()}.parquet", earlier=earlier)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. The kernel lets go of it when the process ends, however it ends."""
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file, not a folder; choose another --out")
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("a+")
+    with file:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        with _writing(folder):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another run (pid {holder}) is writing to {folder}; wait for it or choose another --out"
+                raise StoreError(message) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+def _replace_bytes(path: Path, content: pa.Buffer) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _list_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob("*.parquet"))
+    if not files:
+        raise StoreError(f"no measurements in {path}: the folder has no .parquet file")
+    return files
+
+
+def _check_whole(path: Path, content: bytes) -> None:
+    """Parquet begins and ends with the same four bytes, so a cut file is told from a foreign one."""
+    if not content.startswith(_MAGIC):
+        raise StoreError(f"{path} is not a Parquet file")
+    if not content.endswith(_MAGIC):
+        raise StoreError(f"{path} is cut short ({len(content)} bytes): its writer or a copy of it was interrupted")
+
+
+def _check_schema(path: Path, schema: pa.Schema) -> None:
+    metadata = schema.metadata or {}
+    if metadata.get(b"kind") != KIND.encode():
+        shown = ", ".join(schema.names[:5]) + (", ..." if len(schema.names) > 5 else "")  # noqa: PLR2004 - a taste
+        raise StoreError(f"{path} is Parquet, but not peakbench's (columns: {shown})")
+    version = metadata.get(b"schema_version", b"").decode(errors="replace")
+    if not version.isdecimal():
+        raise StoreError(f"{path} does not say its schema version (schema_version: '{version}')")
+    if int(version) > SCHEMA_VERSION:
+        reach = f"schema {version}, this one reads up to {SCHEMA_VERSION}"
+        raise StoreError(f"{path} was written by a newer peakbench ({reach}): upgrade")
+    missing = [name for name in SCHEMA.names if name not in schema.names]
+    if missing:
+        raise StoreError(f"{path} lacks columns of schema {version}: {', '.join(missing)}")
+    for expected in SCHEMA:
+        found = schema.field(expected.name)
+        if not found.equals(expected):
+            raise StoreError(f"{path}: column {expected.name} is {_in_words(found)}, expected {_in_words(expected)}")
+
+
+def _in_words(column: pa.Field) -> str:
+    return f"{column.type}{'' if column.nullable else ' without nulls'}"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Damaged bytes make pyarrow raise nearly anything: OSError, ArrowInvalid, KeyError, UnicodeDecodeError.
+        raise StoreError(f"{path} is damaged: {error}") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        way_out = _WAYS_OUT.get(error.errno or 0, "choose")
+        raise StoreError(f"cannot write {path}: {error.strerror}; {way_out} another --out") from error

@@ -1,0 +1,125 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.cases import make_case
+from bench.probes.limits import Limits
+from bench.suites import SuiteError, list_suites, load_suite
+from bench.workloads.networks import NETWORKS, get_network
+
+
+def test_a_case_is_canonical():
+    case = make_case(method=" infopro ", network="resnet110@96", module_count=2, split="2.8", batch_size=128)
+    assert (case.method, case.network, case.dataset, case.image_size) == ("infopro[softmax]", "resnet110", "stl10", 96)
+    assert (case.split_policy, case.batch_size, case.precision, case.data) == ("28,27", 128, "float32", "synthetic")
+    assert (
+        make_case(method="infopro[softmax]", network="resnet110@96", module_count=2, split="28,27", batch_size=128)
+        == case
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset", "expected"),
+    [
+        ("resnet32", None, ("cifar10", 32)),
+        ("resnet32", "stl10", ("stl10", 96)),
+        ("resnet32@96", None, ("stl10", 96)),
+        ("resnet32@64", None, ("cifar10", 64)),
+        ("resnet32@64", "svhn", ("svhn", 64)),
+        ("cifar_resnet20", None, ("cifar10", 32)),
+    ],
+)
+def test_dataset_and_image_size_follow_from_the_network_unless_given(network, dataset, expected):
+    case = make_case(method="e2e", network=network, dataset=dataset)
+    assert (case.dataset, case.image_size) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "infpro"}, "did you mean 'infopro'?"),
+        ({"network": "resnet11"}, "unknown network 'resnet11': did you mean 'resnet110'?"),
+        ({"network": "vgg"}, "there are resnet32, resnet110"),
+        ({"network": "cifar_resnet18"}, "a CIFAR ResNet has depth 6n+2, not 18: try cifar_resnet14 or cifar_resnet20"),
+        ({"network": "resnet32@big"}, "the image size behind @ is a whole number of pixels from 4"),
+        ({"dataset": "cifar"}, "did you mean 'cifar10'?"),
+        ({"batch_size": 0}, "the batch needs at least 2 images, for batch norm to normalise (batch: 0)"),
+        ({"module_count": 17}, "too few units for the modules (units: 16, modules: 17)"),
+        ({"module_count": 0}, "at least one module (modules: 0)"),
+        ({"split": "8,9"}, "sizes 8,9 sum to 17, but the chain has 16 units"),
+        ({"method": "e2e"}, "method 'e2e' trains the whole network as one module (modules: 2): use --modules 1"),
+    ],
+)
+def test_a_case_that_cannot_be_says_what_to_change(changes, message):
+    arguments = {"method": "dgl", "network": "resnet32", "module_count": 2} | changes
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_case(**arguments)
+
+
+def test_every_network_builds_the_units_it_lists():
+    for name, network in NETWORKS.items():
+        chain = network.build(network.dataset, 8)
+        assert chain.unit_names == network.unit_names, name
+        assert get_network(name) is network
+
+
+def test_shipped_suites_have_cases_that_can_be():
+    suites = {suite.name: suite for suite in list_suites()}
+    assert {"smoke", "cifar"} <= set(suites)
+    for suite in suites.values():
+        assert suite.title
+        assert len(suite.simulated_cases()) == len(set(suite.simulated_cases())) > 0
+        assert len(suite.measured_cases("cpu")) == len(suite.simulated_cases())
+
+
+def test_a_suite_measures_at_its_own_batch_on_a_gpu_and_a_smaller_one_on_a_cpu():
+    suite = load_suite("cifar")
+    assert {case.batch_size for case in suite.simulated_cases()} == {1024}
+    assert {case.batch_size for case in suite.measured_cases("cuda")} == {1024}
+    assert max(case.batch_size for case in suite.measured_cases("cpu")) == 64
+
+
+def test_a_suite_file_of_ones_own_is_read(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "mine"\n[[grid]]\nnetworks = ["resnet32"]\nmethods = ["dgl", "greedy"]\nmodules = [2, 4]\n'
+        "batch_size = 128\n[timing]\nmaximum_pairs = 12\n"
+    )
+    suite = load_suite(str(path))
+    assert suite.name == "mine"
+    assert suite.limits == Limits(maximum_pairs=12)
+    assert [(case.method, case.module_count) for case in suite.simulated_cases()] == [
+        ("dgl", 2), ("dgl", 4), ("greedy", 2), ("greedy", 4),
+    ]  # fmt: skip
+    assert {case.batch_size for case in suite.measured_cases("cpu")} == {64}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("title = ", "cannot read suite file"),
+        ('title = "x"', "has no [[grid]]"),
+        ("[[grid]]\nnetworks = []\n", "missing"),
+        ('[[grid]]\nnetwork = ["resnet32"]\n', "unknown key 'network'; grid has networks, methods"),
+        ("[timing]\nseconds = 1\n", "unknown key 'seconds'; limits has minimum_pairs"),
+        (
+            '[[grid]]\nnetworks=["resnet32"]\nmethods=["dgl"]\nmodules=[2]\nbatch_size=8\n[other]\n',
+            "unknown keys other",
+        ),
+    ],
+)
+def test_a_suite_file_that_cannot_be_read_says_why(tmp_path, text, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        load_suite(str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("cifer", "did you mean 'cifar'?"), ("xyz", "there are cifar, smoke"), ("no/such.toml", "cannot read suite file")],
+)
+def test_an_unknown_suite_says_what_there_is(name, message):
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        load_suite(name)

@@ -1,0 +1,148 @@
+"""The command line as a user meets it."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from results.record import Measurement
+from results.store import read_runs
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+WITHOUT_TORCH = """
+import sys
+from bench.__main__ import main
+try:
+    main()
+finally:
+    assert not {"torch", "pyarrow"} & set(sys.modules)
+"""
+
+
+def peakbench(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=ENVIRONMENT,
+    )
+
+
+@pytest.mark.parametrize("command", ["methods", "networks", "suites"])
+def test_listings_print_tables_and_json_without_torch(command):
+    shown = peakbench(command)
+    assert shown.returncode == 0
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    entries = json.loads(peakbench(command, "--json").stdout)
+    assert all(entry["name"].partition("@")[0] in shown.stdout for entry in entries)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, command], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_of_every_command_has_an_example():
+    assert "peakbench run smoke" in peakbench("--help").stdout
+    for command in ("simulate", "run", "report", "methods", "networks", "suites"):
+        assert "Example" in peakbench(command, "--help").stdout
+
+
+def test_version_is_printed():
+    assert peakbench("--version").stdout.startswith("peakbench 0.")
+
+
+def test_simulate_prints_the_record_as_one_object():
+    done = peakbench("simulate", "infopro[softmax]", "--network", "resnet32", "--modules", "4", "--batch", "64",
+                     "--split", "equal", "--workspace", "none", "--json")  # fmt: skip
+    record = json.loads(done.stdout)
+    assert record["split_sizes"] == [4, 4, 4, 4]
+    assert record["parameter_count"] > record["deployed_parameter_count"] == 466_906
+    assert record["peak_requested_bytes"] <= record["peak_allocated_bytes"]
+    assert record["peak_reserved_bytes"] is None
+    assert record["theoretical_overhead"] > 0
+    assert record["training_flops"] > record["inference_flops"] > 0
+    assert (record["status"], record["provenance"], record["workspace"]) == ("ok", "simulated", "none")
+    assert Measurement.from_row(record).to_row() == {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }
+
+
+def test_simulate_shows_what_it_found_in_80_columns():
+    shown = peakbench("simulate", "contsup[R1E]", "--network", "resnet32", "--modules", "16", "--batch", "256").stdout
+    assert "contsup[R1E] · resnet32 · cifar10 32x32 · batch 256" in shown
+    assert "GiB in a steady step" in shown
+    assert "peak is at" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "infpro"], "unknown method 'infpro': did you mean 'infopro'?"),
+        (["simulate", "dgl", "--network", "resnet11"], "unknown network 'resnet11': did you mean 'resnet110'?"),
+        (["simulate", "dgl", "--modules", "56"], "too few units for the modules (units: 55, modules: 56)"),
+        (["simulate", "dgl", "--modules", "2", "--split", "1,2"], "sizes 1,2 sum to 3, but the chain has 55 units"),
+        (["simulate", "e2e", "--batch", "0"], "the batch needs at least 2 images"),
+        (["simulate", "e2e", "--workspace", "magic"], "Invalid value for '--workspace'"),
+        (["simulate", "infopro[weights=0/0]", "--modules", "2"], "both its weights are 0"),
+        (["run", "cifer"], "unknown suite 'cifer': did you mean 'cifar'?"),
+        (["run", "smoke", "--data", "cifar10"], "--data cifar10 needs --data-root"),
+        (["run", "smoke", "--data", "stl10", "--data-root", "/"], "--data stl10 does not fit the suite"),
+        (["run", "smoke", "--data", "cifar10", "--data-root", "/nowhere"], "cifar-10-batches-py/data_batch_1"),
+        (["run", "smoke", "--out", "/proc/nowhere"], "/proc/nowhere"),
+        (["run", "smoke", "--cpu-batch", "1"], "the batch needs at least 2 images"),
+        (["run", "smoke", "--device", "cuda"], "this machine has no usable GPU"),
+        (["report", "memory", "--run", "/nowhere"], "/nowhere"),
+        (["report", "memry", "--run", "."], "unknown report 'memry'"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_a_mistake_gets_a_message_and_exit_code_2(arguments, message):
+    done = peakbench(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_listings_answer_at_once():
+    """Not a benchmark: torch alone takes several times as long, so importing it would show."""
+    start = time.monotonic()
+    peakbench("suites")
+    assert time.monotonic() - start < 10
+
+
+def test_a_suite_runs_resumes_and_reports_from_any_directory(tmp_path):
+    (tmp_path / "results").mkdir()  # names a user may well have must not get in the way
+    (tmp_path / "bench.py").write_text("raise SystemExit('the wrong bench')")
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        '[[grid]]\nnetworks = ["cifar_resnet8"]\nmethods = ["e2e"]\nmodules = [1]\nbatch_size = 64\n'
+        'cpu_batch_size = 4\n[[grid]]\nnetworks = ["cifar_resnet8"]\nmethods = ["dgl", "contsup[E]"]\nmodules = [2]\n'
+        "batch_size = 64\ncpu_batch_size = 4\n[timing]\nminimum_pairs = 4\nmaximum_pairs = 4\n"
+    )
+    command = [sys.executable, "-P", "-m", "bench"]
+
+    def call(*arguments):
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT, check=False
+        )
+
+    first = call("run", "mine.toml")
+    assert first.returncode == 0, first.stderr
+    assert "6 of 6 cases ok; records in runs/mine" in first.stderr
+    again = call("run", "mine.toml")
+    assert again.returncode == 0
+    assert "6 of 6 cases are finished already" in again.stderr
+    assert len(read_runs(tmp_path / "runs" / "mine")) == 6
+    for name in ("overhead", "memory", "table10", "table12"):
+        for form in ("rich", "markdown", "csv", "json"):
+            shown = call("report", name, "--run", "runs/mine", "--format", form)
+            assert shown.returncode == 0, shown.stderr
+            assert "contsup" in shown.stdout
+            if form == "rich":
+                assert max(map(len, shown.stdout.splitlines())) <= 80

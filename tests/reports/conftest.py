@@ -1,0 +1,128 @@
+from dataclasses import replace
+
+import pytest
+
+from reports.tables import REPORTS
+from results.record import Case, Environment, Measurement, Readings
+
+ENVIRONMENT = Environment(
+    peakbench_version="0.1.0",
+    simulator_version=1,
+    torch_version="2.15.0",
+    torchvision_version=None,
+    cuda_version=None,
+    cudnn_version=None,
+    driver_version=None,
+    python_version="3.11.7",
+    operating_system="Linux",
+    device_name="any CUDA device",
+    device_memory_bytes=None,
+    cpu_name="EPYC",
+    cpu_count=2,
+    thread_count=2,
+    git_commit=None,
+    git_dirty=None,
+)
+CASE = Case(
+    method="e2e",
+    network="resnet110",
+    dataset="cifar10",
+    image_size=32,
+    module_count=1,
+    split_policy="equal",
+    batch_size=1024,
+)
+OWN = ("status", "phase", "message", "device")
+GIB = 2**30
+LOCAL_METHODS = ("greedy", "dgl", "infopro[softmax]", "infopro[contrast]", "contsup[E]", "contsup[R1]", "contsup[R1E]")
+
+
+def measurement(provenance, method, module_count, options, batch_size, device, device_name):
+    """A row; options are fields of the case, the row or the readings by name."""
+    options = {"batch_size": batch_size, "device": device, "device_name": device_name, "status": "ok"} | options
+    case = {name: options.pop(name) for name in list(options) if name in Case.__dataclass_fields__}
+    own = {name: options.pop(name) for name in OWN if name in options}
+    environment = {name: options.pop(name) for name in list(options) if name in Environment.__dataclass_fields__}
+    return Measurement(
+        case=replace(CASE, method=method, module_count=module_count, **case),
+        provenance=provenance,
+        started_at="2026-03-15T12:00:00+00:00",
+        wall_seconds=1.0,
+        readings=Readings(**options),
+        environment=replace(ENVIRONMENT, **environment),
+        **own,
+    )
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """Make a simulated row: batch 1024 for any CUDA device."""
+
+    def make(method, module_count=1, gib=None, **options):
+        if gib is not None:
+            options["peak_allocated_bytes"] = int(gib * GIB)
+        return measurement("simulated", method, module_count, options, 1024, "cuda", "any CUDA device")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def measured():
+    """Make a measured row: batch 64 on a CPU, or what the options say."""
+
+    def make(method, module_count=1, **options):
+        return measurement("measured", method, module_count, options, 64, "cpu", "EPYC")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def suite(simulated, measured):
+    """What the suite `cifar` leaves: two networks, nine methods, K = 2, 4, 8, 16; rows in no useful order."""
+    rows = []
+    for network, gib, parameters in (("resnet110", 8.1, 1_730_714), ("resnet32", 2.4, 466_906)):
+        cases = [("e2e", 1), ("checkpoint", 1)]
+        methods = (
+            "greedy",
+            "dgl",
+            "infopro[softmax]",
+            "infopro[contrast]",
+            "contsup[E]",
+            "contsup[R1]",
+            "contsup[R1E]",
+        )
+        cases += [(method, count) for method in methods for count in (2, 4, 8, 16)]
+        for place, (method, count) in enumerate(cases):
+            slower = 1 + place / 50
+            deployed = parameters + (2500 * count if method.startswith("contsup") else 0)
+            counts = {"parameter_count": parameters + 28_000 * count, "deployed_parameter_count": deployed}
+            rows.append(
+                simulated(
+                    method,
+                    count,
+                    gib=gib / count,
+                    network=network,
+                    theoretical_overhead=0.02 * (count - 1),
+                    inference_flops=1000 + count,
+                    workspace="none",
+                    **counts,
+                )
+            )
+            rows.append(
+                measured(
+                    method,
+                    count,
+                    network=network,
+                    step_seconds=tuple(0.6 * slower * (1 + k % 3 / 100) for k in range(12)),
+                    reference_step_seconds=(0.6,) * 12,
+                    inference_seconds=tuple(0.15 * slower * (1 + k % 3 / 100) for k in range(12)),
+                    reference_inference_seconds=(0.15,) * 12,
+                )
+            )
+    return rows[::-1]
+
+
+@pytest.fixture(scope="session")
+def suite_tables(suite):
+    """Name of a report -> its tables of the suite."""
+    return {name: report.build(suite) for name, report in REPORTS.items()}
