@@ -21,6 +21,10 @@ from methods.datasets import get_dataset
 from results.record import Case, Environment, Readings
 
 
+INFERENCE_PAIRS = 10
+"""Fewest pairs of inference passes: a pass is a third of a step, and its ratio is closer to 1."""
+
+
 def find_device(report: Report) -> str:
     """`cuda` where this machine has a usable GPU, else `cpu`."""
     report("look for a GPU")
@@ -68,7 +72,9 @@ def measure(case: Case, device_name: str, limits: Limits, data_root: str | None,
     passes = time_pairs(
         partial(_infer, method, device),
         partial(_infer, reference, device),
-        replace(limits, maximum_pairs=limits.minimum_pairs),
+        replace(
+            limits, minimum_pairs=min(INFERENCE_PAIRS, limits.maximum_pairs), maximum_seconds=limits.maximum_seconds / 4
+        ),
         WARM_UP_STEPS[device.type],
     )
     return Readings(
