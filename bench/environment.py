@@ -31,7 +31,7 @@ def read_environment(device: torch.device | None) -> Environment:
         torch_version=torch.__version__,
         torchvision_version=_read_version("torchvision"),
         cuda_version=torch.version.cuda,
-        cudnn_version=torch.backends.cudnn.version() if on_cuda else None,
+        cudnn_version=_read_cudnn_version() if on_cuda else None,
         driver_version=_read_driver_version() if on_cuda else None,
         python_version=platform.python_version(),
         operating_system=platform.platform(),
@@ -57,6 +57,13 @@ def _read_version(distribution: str) -> str | None:
     try:
         return version(distribution)
     except PackageNotFoundError:
+        return None
+
+
+def _read_cudnn_version() -> int | None:
+    try:
+        return torch.backends.cudnn.version()
+    except RuntimeError:  # raised where torch and the cuDNN it finds do not fit; steps may still run
         return None
 
 

@@ -20,7 +20,6 @@ from bench.workloads.data import training_loader
 from methods.datasets import get_dataset
 from results.record import Case, Environment, Readings
 
-
 INFERENCE_PAIRS = 10
 """Fewest pairs of inference passes: a pass is a third of a step, and its ratio is closer to 1."""
 
