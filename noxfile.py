@@ -89,3 +89,16 @@ def docs(session: nox.Session) -> None:
     """Rewrite the generated parts of the documents."""
     _install(session)
     _run(session, "python", "docs/generate.py", *session.posargs)
+
+
+@nox.session
+def oracle(session: nox.Session) -> None:
+    """The simulator beside torch's own CUDA allocator on a stand-in for the device; needs a C++ compiler."""
+    _install(session)
+    _run(session, "python", "-m", "pip", "install", "--quiet", "nvidia-cuda-crt", "nvidia-cuda-cccl")
+    built = ROOT / ".nox" / "hollow"
+    path = os.pathsep.join([str(ENVIRONMENT / "bin"), os.environ.get("PATH", "")])
+    session.run("bash", "tests/oracle/hollow/build.sh", str(built), env={"PATH": path}, external=True)
+    hollow = {"PATH": path, "LD_LIBRARY_PATH": str(built / "lib"), "LD_PRELOAD": str(built / "libhollow.so")}
+    for suite in ("smoke", "cifar"):
+        session.run(str(ENVIRONMENT / "bin" / "peakbench"), "validate", suite, env=hollow, external=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.commands import listings, report, run, simulate
+from bench.commands import listings, report, run, simulate, validate
 
 app = typer.Typer(
     name="peakbench",
@@ -23,6 +23,7 @@ app.command("suites")(listings.list_all_suites)
 app.command("simulate")(simulate.simulate)
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("validate")(validate.validate)
 
 
 def _show_version(wanted: bool) -> None:
@@ -55,16 +56,29 @@ def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message tells the user what to change. Imported late: most need a library of their own."""
     from bench.cases import CaseError  # noqa: PLC0415
     from bench.run import RunError  # noqa: PLC0415
+    from bench.simulator.allocator import AllocatorSettingError  # noqa: PLC0415
     from bench.suites import SuiteError  # noqa: PLC0415
+    from bench.validate import ValidationError  # noqa: PLC0415
     from bench.workloads.networks import UnknownNetworkError  # noqa: PLC0415
     from methods.datasets import UnknownDatasetError  # noqa: PLC0415
     from methods.spec import SpecError  # noqa: PLC0415
     from partition import SplitError  # noqa: PLC0415
+    from reports.figures import FigureError  # noqa: PLC0415
     from reports.tables import ReportError  # noqa: PLC0415
     from results.store import StoreError  # noqa: PLC0415
 
     names = (UnknownNetworkError, UnknownDatasetError, SpecError, SplitError)
-    return (*names, CaseError, SuiteError, RunError, ReportError, StoreError)
+    return (
+        *names,
+        CaseError,
+        SuiteError,
+        RunError,
+        ValidationError,
+        ReportError,
+        FigureError,
+        StoreError,
+        AllocatorSettingError,
+    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from bench.simulator import SIMULATOR_VERSION
 from results.record import Environment
 
 
-def read_environment(device: torch.device | None) -> Environment:
+def read_environment(device: torch.device | str) -> Environment:
     """Fingerprint of this process.
 
     Args:
-        device: what the readings refer to; None for simulated readings, which model a CUDA device.
+        device: what the readings refer to; for simulated readings the name of the modelled device.
     """
     commit, dirty = _read_git()
-    on_cuda = device is not None and device.type == "cuda"
+    on_cuda = isinstance(device, torch.device) and device.type == "cuda"
     properties = torch.cuda.get_device_properties(device) if on_cuda else None
     cpu = _read_cpu_name()
     return Environment(
@@ -35,7 +35,7 @@ def read_environment(device: torch.device | None) -> Environment:
         driver_version=_read_driver_version() if on_cuda else None,
         python_version=platform.python_version(),
         operating_system=platform.platform(),
-        device_name=properties.name if properties else "any CUDA device" if device is None else cpu,
+        device_name=properties.name if properties else device if isinstance(device, str) else cpu,
         device_memory_bytes=_read_device_memory(device),
         cpu_name=cpu,
         cpu_count=len(os.sched_getaffinity(0)),
@@ -45,8 +45,8 @@ def read_environment(device: torch.device | None) -> Environment:
     )
 
 
-def _read_device_memory(device: torch.device | None) -> int | None:
-    if device is None:
+def _read_device_memory(device: torch.device | str) -> int | None:
+    if isinstance(device, str):
         return None
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory

@@ -86,10 +86,7 @@ def build_training(
         next_batch = partial(_same, batch)
     per_module = network.parts.step == "per_module"
     groups = network.module_parameters() if per_module else [list(network.parameters())]
-    # On CUDA torch chooses the foreach implementation; tensors without data stand for CUDA's.
-    foreach = True if device.type == "meta" else None
     optimizers = tuple(
-        torch.optim.SGD(group, LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=1e-4, foreach=foreach)
-        for group in groups
+        torch.optim.SGD(group, LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=1e-4) for group in groups
     )
     return Training(network, optimizers, next_batch)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from bench.isolate import Report
 from bench.probes.limits import Limits
 from bench.probes.memory import measure_peaks
 from bench.probes.timing import WARM_UP_STEPS, time_pairs
+from bench.simulator.model import read_model
 from bench.simulator.simulate import simulate_case
 from bench.training import Training, build_training
 from bench.workloads.data import training_loader
@@ -33,13 +35,51 @@ def find_device(report: Report) -> str:
 def environment(device: str | None, report: Report) -> Environment:
     """Fingerprint for readings on `device`; None for simulated ones."""
     report("read the environment")
-    return read_environment(torch.device(device) if device else None)
+    return read_environment(torch.device(device) if device else read_model().name)
 
 
 def simulate(case: Case, report: Report) -> Readings:
     """Simulated readings of a case."""
     report("simulate")
-    return simulate_case(case)
+    readings, _ = simulate_case(case)
+    return readings
+
+
+def describe_device(report: Report) -> dict[str, Any]:
+    """Name, memory and capability of the CUDA device, and the libraries torch runs with there."""
+    report("look for a GPU")
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "name": properties.name,
+        "memory_bytes": properties.total_memory,
+        "capability": [properties.major, properties.minor],
+        "multiprocessors": properties.multi_processor_count,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": read_environment(torch.device("cuda", 0)).cudnn_version,
+    }
+
+
+def measure_memory(case: Case, report: Report) -> Readings:
+    """The CUDA allocator's peaks of a case."""
+    device = torch.device("cuda", 0)
+    report("memory")
+    return Readings(**measure_peaks(build_training(case, device).step, device))
+
+
+def simulate_for_device(case: Case, report: Report) -> Readings:
+    """Simulated readings for the CUDA device of this machine."""
+    report("simulate")
+    properties = torch.cuda.get_device_properties(0)
+    model = read_model()
+    device = replace(
+        model.device,
+        capability=(properties.major, properties.minor),
+        multiprocessors=properties.multi_processor_count,
+        threads_per_multiprocessor=properties.max_threads_per_multi_processor,
+    )
+    readings, _ = simulate_case(case, replace(model, name=properties.name, device=device))
+    return readings
 
 
 def measure(case: Case, device_name: str, limits: Limits, data_root: str | None, report: Report) -> Readings:

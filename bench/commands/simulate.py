@@ -1,17 +1,28 @@
-"""`peakbench simulate`: the peak of one case, without a GPU."""
+"""`peakbench simulate`: the peak of one case without a GPU, and what holds it."""
 
+import csv
 import json
+import re
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.cases import make_case
+from bench.cases import CaseError, make_case
 from results.record import Case, Measurement
+
+if TYPE_CHECKING:
+    from bench.simulator.model import Model
+    from bench.simulator.simulate import Simulation
+
+SHOWN = 8
+"""Lines of a list of holders."""
 
 
 class Workspace(StrEnum):
@@ -28,69 +39,181 @@ def simulate(
     split: Annotated[str, typer.Option(help="equal, sizes (13,14,14,14) or last units (1.11,2.7,3.3).")] = "equal",
     batch: Annotated[int, typer.Option(help="Images per step.")] = 1024,
     workspace: Annotated[Workspace, typer.Option(help="Source of convolution workspaces.")] = Workspace.NONE,
+    allocator: Annotated[str, typer.Option(help="Settings as in PYTORCH_ALLOC_CONF.")] = "",
+    limit: Annotated[
+        str | None, typer.Option(help="Most memory of segments, such as 2.5GiB: would it run out?")
+    ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Write the steady step's memory over events: a picture, and a .csv beside it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as one JSON object.")] = False,
 ) -> None:
-    """Peak memory, FLOPs and parameters of one case, computed on tensors without data.
+    """Peak memory, what holds it, FLOPs and parameters of one case, computed on tensors without data.
 
     Example:  peakbench simulate 'infopro[softmax]' --network resnet110 --modules 4 --batch 1024
 
-    Example:  peakbench simulate e2e --network resnet32 --batch 512 --json
+    Example:  peakbench simulate e2e --limit 4GiB --allocator expandable_segments:True --timeline step.png
     """
-    del workspace  # the one source there is
     case = make_case(
         method=method, network=network, dataset=dataset, module_count=modules, split=split, batch_size=batch
     )
-    measurement = _simulate(case)
+    del workspace  # the one source there is
+    limit_bytes = read_bytes(limit)
+    from bench.simulator.model import read_model  # noqa: PLC0415 - torch only once the case is known to be right
+
+    model = read_model(allocator=allocator, limit_bytes=limit_bytes)
+    measurement, simulation = _simulate(case, model)
+    if timeline is not None:
+        _write_timeline(case, simulation, timeline)
     if as_json:
-        typer.echo(json.dumps(measurement.to_row(), indent=2))
+        held = [
+            {"category": category, "module": module, "unit": unit, "bytes": size}
+            for (category, module, unit), size in simulation.holders().most_common()
+        ]
+        typer.echo(json.dumps(measurement.to_row() | {"peak_holders": held}, indent=2))
     else:
-        _print(measurement)
+        _print(measurement, simulation)
 
 
-def _simulate(case: Case) -> Measurement:
-    from bench.environment import read_environment  # noqa: PLC0415 - torch only once the case is known to be right
+def read_bytes(text: str | None) -> int | None:
+    """Bytes of `2.5GiB`, `800 MiB` or `1000000`.
+
+    Raises:
+        CaseError: anything else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB|B|)\s*", text)
+    if match is None:
+        raise CaseError(f"cannot read '{text}' as an amount of memory: write 2.5GiB, 800MiB or bytes")
+    return int(float(match[1]) * 2 ** (10 * ["B", "KiB", "MiB", "GiB", "TiB"].index(match[2] or "B")))
+
+
+def _simulate(case: Case, model: "Model") -> "tuple[Measurement, Simulation]":
+    from bench.environment import read_environment  # noqa: PLC0415 - as above
     from bench.simulator.simulate import simulate_case  # noqa: PLC0415
 
     started_at, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    readings = simulate_case(case)
-    return Measurement(
+    readings, simulation = simulate_case(case, model)
+    failed = simulation.failure
+    measurement = Measurement(
         case=case,
         provenance="simulated",
         device="cuda",
-        status="ok",
+        status="out_of_memory" if failed else "ok",
+        phase=simulation.failed_place if failed else None,
+        message=failed,
         started_at=started_at,
         wall_seconds=time.monotonic() - start,
         readings=readings,
-        environment=read_environment(None),
+        environment=read_environment(model.name),
     )
+    return measurement, simulation
 
 
-def _print(measurement: Measurement) -> None:
+def _print(measurement: Measurement, simulation: "Simulation") -> None:
     from reports.units import format_gib, format_percent  # noqa: PLC0415
 
     case, readings = measurement.case, measurement.readings
-    table = Table(box=None, pad_edge=False, show_header=False)
-    sizes = ",".join(map(str, readings.split_sizes or ()))
-    for name, value in (
-        ("peak allocated", f"{format_gib(readings.peak_allocated_bytes)} GiB in a steady step"),
-        ("", f"{format_gib(readings.first_step_peak_allocated_bytes)} GiB in the first step"),
-        ("peak requested", f"{format_gib(readings.peak_requested_bytes)} GiB in a steady step"),
-        ("peak is at", readings.peak_phase or ""),
-        ("parameters", f"{readings.parameter_count:,} trained, {readings.deployed_parameter_count:,} deployed"),
-        ("multiply-adds", f"{(readings.training_macs or 0) / 1e9:,.1f} G per training step"),
-        ("", f"{(readings.inference_macs or 0) / 1e9:,.1f} G per inference batch"),
-        ("overhead", f"{format_percent(readings.theoretical_overhead)} theoretical (FLOPs)"),
-        ("split", f"{sizes} units"),
-    ):
-        table.add_row(f"[bold]{name}[/bold]", value)
     console = Console()
-    title = (
-        f"{case.method} · {case.network} · {case.dataset} {case.image_size}x{case.image_size} · batch {case.batch_size}"
-    )
+    size = f"{case.image_size}x{case.image_size}"
+    title = f"{case.method} · {case.network} · {case.dataset} {size} · K={case.module_count} · batch {case.batch_size}"
     console.print(title, style="bold", highlight=False, markup=False)
-    console.print(table, highlight=False)
+    if simulation.failure:
+        console.print(f"out of memory at {simulation.failure}", highlight=False, markup=False, soft_wrap=True)
+    lines = Table(box=None, pad_edge=False, show_header=False)
+    for name in ("allocated", "requested", "reserved"):
+        first, steady = (
+            format_gib(getattr(peak, f"{name}_bytes", None)) for peak in (simulation.first, simulation.steady)
+        )
+        words = f"{steady} GiB in a steady step, {first} in the first"
+        if simulation.failure:
+            words = f"{first if simulation.steady is None else steady} GiB before memory ran out"
+        lines.add_row(f"[bold]peak {name}[/bold]", words)
+    retries = len(simulation.ledger.retries)
+    training, inference = ((macs or 0) / 1e9 for macs in (readings.training_macs, readings.inference_macs))
+    facts = [
+        ("peak is at", str(simulation.peak.place) if simulation.peak else "-"),
+        ("", f"in {simulation.peak.operator}" if simulation.peak and simulation.peak.operator else ""),
+        ("retries", f"{retries} (cached segments returned to serve a request)" if retries else ""),
+        ("parameters", f"{readings.parameter_count:,} trained, {readings.deployed_parameter_count:,} deployed"),
+        ("multiply-adds", f"{training:,.1f} G a training step, {inference:,.1f} G an inference batch"),
+        ("extra FLOPs", f"{format_percent(readings.theoretical_overhead)} of the backbone's"),
+        ("split", ",".join(map(str, readings.split_sizes or ()))),
+    ]
+    for name, value in facts:
+        if value:
+            lines.add_row(f"[bold]{name}[/bold]", value)
+    console.print(lines, highlight=False)
+    _print_holders(simulation, console)
     console.print(
-        "Simulated for CUDA, without library workspaces, segments or the CUDA context. 1 GiB = 2^30 bytes.",
+        f"Simulated for {measurement.environment.device_name}, convolution workspaces: {readings.workspace}; without "
+        "the CUDA context. 1 GiB = 2^30 bytes.",
         style="dim",
         highlight=False,
     )
+
+
+def _print_holders(simulation: "Simulation", console: Console) -> None:
+    """What holds the peak, by category and by unit; each list adds up to it."""
+    from reports.units import format_mib, format_percent  # noqa: PLC0415
+
+    held = simulation.holders()
+    total = held.total()
+    categories: Counter[str] = Counter()
+    owners: Counter[str] = Counter()
+    for (category, module, unit), size in held.items():
+        categories[category] += size
+        place = "" if module is None else f"module {module + 1}"
+        owners[", ".join(filter(None, (unit or category, place)))] += size
+    rest = owners.most_common()[SHOWN:]
+    places = owners.most_common(SHOWN)
+    if rest:
+        places.append((f"{len(rest)} more places", sum(size for _, size in rest)))
+    for title, rows in (("what holds the peak", categories.most_common()), ("and where it was made", places)):
+        table = Table(title, "MiB", "share", box=None, pad_edge=False, header_style="bold")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name, size in rows:
+            table.add_row(name, format_mib(size), format_percent(size / total))
+        console.print()
+        console.print(table, highlight=False)
+    console.print()
+
+
+def _write_timeline(case: Case, simulation: "Simulation", path: Path) -> None:
+    """The last step that began, as a picture and as numbers beside it."""
+    from bench.simulator.ledger import by_category  # noqa: PLC0415
+    from bench.simulator.stream import CATEGORIES  # noqa: PLC0415
+    from reports.figures import Timeline, draw_timeline  # noqa: PLC0415 - matplotlib is slow to import
+
+    stream, ledger, peak = simulation.stream, simulation.ledger, simulation.peak
+    if peak is None:
+        raise CaseError("there is no timeline: memory runs out before the first step begins")
+    events = stream.step_events(1 if simulation.steady else 0)
+    rows = by_category(stream, ledger, events)
+    reserved = ledger.reserved[events.start : events.start + len(rows)]
+    categories = {name: [row.get(name, 0) for row in rows] for name in CATEGORIES}
+    numbers = path.with_suffix(".csv")
+    try:
+        draw_timeline(
+            Timeline(
+                title=f"{case.method}, {case.network}, K = {case.module_count}, batch {case.batch_size}",
+                categories=categories,
+                reserved=reserved,
+                peak=min(max(peak.event - events.start, 0), len(rows) - 1),
+                peak_words=str(peak.place),
+            ),
+            path,
+        )
+        with numbers.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["event", "action", "bytes", "operator", "place", "reserved_bytes", *CATEGORIES])
+            for number, row in enumerate(rows):
+                event = stream.events[events.start + number]
+                values = [row.get(name, 0) for name in CATEGORIES]
+                writer.writerow(
+                    [number, event.action, event.bytes, event.operator, event.place, reserved[number], *values]
+                )
+    except OSError as error:
+        raise CaseError(f"cannot write {error.filename}: {error.strerror}") from error

@@ -13,6 +13,8 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from bench.simulator.torch_private import packet_of
+
 
 class FlopCounter(TorchDispatchMode):
     """Dispatch mode; pass its `observe` to a training network to have FLOPs sorted by phase."""
@@ -39,7 +41,7 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)  # noqa: SLF001 - the registry's key
+        formula = flop_registry.get(packet_of(func))
         if formula is not None:
             phase = self._phases[-1] if self._phases else "other"
             self.flops[phase] += formula(*args, **(kwargs or {}), out_val=result)

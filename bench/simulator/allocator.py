@@ -134,20 +134,23 @@ class CachingAllocator:
         self._next_address = 0
         self._holes: dict[int, list[int]] = {}
 
-    def allocate(self, name: int, size: int) -> None:
+    def allocate(self, name: int, size: int) -> int:
         """Serve a request of `size` bytes; a request of 0 bytes holds nothing.
+
+        Returns:
+            Bytes of the block that serves it.
 
         Raises:
             OutOfMemoryError: nothing helped; the state is that after all cached segments were returned.
         """
         if size == 0:
-            return
+            return 0
         rounded = round_size(size, self.settings.roundup_power2_divisions)
         pool = self._pools[rounded <= SMALL_BYTES]
         block = self._take_free(pool, rounded) or self._grow(pool, rounded)
         if block is None:
             raise OutOfMemoryError(
-                f"out of memory: {size} bytes asked for, {self.allocated} allocated, {self.reserved} reserved, "
+                f"{size} bytes asked for, {self.allocated} allocated, {self.reserved} reserved, "
                 f"limit {self.settings.limit_bytes}"
             )
         if self._should_split(block, rounded):
@@ -156,6 +159,7 @@ class CachingAllocator:
         self._blocks[name] = block
         self.allocated += block.size
         self.requested += size
+        return block.size
 
     def free(self, name: int) -> None:
         """Take a request back; unknown names held nothing."""

@@ -1,66 +1,124 @@
-"""From a stream of events to peaks. Imports no torch.
+"""What a stream of events means for memory: every event through the allocator, the peaks, and what holds them.
 
-Knows: the rounding of the CUDA caching allocator, which hands out blocks of 512 bytes.
-Does not know: remainders that the allocator does not split off (up to 0.6 % of the allocated peak seen) and segments,
-hence no reserved peak.
+Imports no torch.
 """
 
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
-BLOCK_BYTES = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A storage is born or dies."""
-
-    action: Literal["alloc", "free"]
-    storage: int
-    """Number of the storage, unique within a stream."""
-    bytes: int
-    """Size of the storage, before any rounding."""
-    phase: str
-    """What was under way, in words."""
+from bench.simulator.allocator import CachingAllocator, OutOfMemoryError, Settings
+from bench.simulator.stream import Category, Place, Stream, categorise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Bytes after every event of a stream."""
+
+    requested: list[int]
+    allocated: list[int]
+    reserved: list[int]
+    blocks: dict[int, int]
+    """Storage -> bytes of the block that held it."""
+    retries: list[int]
+    """Events at which cached segments had to be returned to serve a request."""
+    failed: int | None = None
+    """Event that found no memory; the ledger ends before it."""
+    message: str | None = None
+    """What the allocator said then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """The highest point of a stretch of the stream."""
+    """The highest points of one training step."""
 
     requested_bytes: int
-    """Highest sum of storage sizes."""
     allocated_bytes: int
-    """Highest sum of storage sizes rounded to blocks."""
-    phase: str
-    """What was under way at the allocated peak."""
+    reserved_bytes: int
+    event: int
+    """Index of the first event at which the allocated bytes are highest."""
+    place: Place
+    """Where that is."""
+    operator: str
+    """The operator that ran."""
 
 
-def round_to_blocks(size: int) -> int:
-    """Bytes of the blocks that hold `size` bytes; 0 for 0."""
-    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
+def replay(stream: Stream, settings: Settings) -> Ledger:
+    """Serve a whole stream by an allocator of these settings."""
+    allocator = CachingAllocator(settings)
+    requested, allocated, reserved, retries = [], [], [], []
+    blocks: dict[int, int] = {}
+    for index, event in enumerate(stream.events):
+        if event.action == "free":
+            allocator.free(event.storage)
+        else:
+            before = allocator.retries
+            try:
+                blocks[event.storage] = allocator.allocate(event.storage, event.bytes)
+            except OutOfMemoryError as error:
+                return Ledger(
+                    requested=requested, allocated=allocated, reserved=reserved, blocks=blocks, retries=retries,
+                    failed=index, message=str(error),
+                )  # fmt: skip
+            if allocator.retries > before:
+                retries.append(index)
+        requested.append(allocator.requested)
+        allocated.append(allocator.allocated)
+        reserved.append(allocator.reserved)
+    return Ledger(requested=requested, allocated=allocated, reserved=reserved, blocks=blocks, retries=retries)
 
 
-def find_peaks(events: Iterable[Event], starts: list[int]) -> list[Peak]:
-    """Peak of every stretch of a stream.
+def find_peak(stream: Stream, ledger: Ledger, step: int) -> Peak | None:
+    """Peaks of a step; what is alive when it starts counts.
 
     Args:
-        events: the whole stream, so that what is alive when a stretch starts counts.
-        starts: index of the first event of each stretch, ascending; the last stretch ends with the stream.
+        stream: the events.
+        ledger: their replay.
+        step: number of the step, from 0.
+
+    Returns:
+        None where memory ran out before the step began.
     """
-    stream = list(events)
-    requested = allocated = 0
-    peaks = []
-    for start, end in pairwise([0, *starts, len(stream)]):
-        highest_requested, highest_allocated, phase = requested, allocated, ""
-        for event in stream[start:end]:
-            sign = 1 if event.action == "alloc" else -1
-            requested += sign * event.bytes
-            allocated += sign * round_to_blocks(event.bytes)
-            highest_requested = max(highest_requested, requested)
-            if allocated > highest_allocated:
-                highest_allocated, phase = allocated, event.phase
-        peaks.append(Peak(highest_requested, highest_allocated, phase))
-    return peaks[1:]
+    events = stream.step_events(step)
+    window = slice(max(events.start - 1, 0), events.stop)
+    allocated = ledger.allocated[window]
+    if not allocated:
+        return None
+    highest = max(allocated)
+    event = window.start + allocated.index(highest)
+    return Peak(
+        requested_bytes=max(ledger.requested[window]),
+        allocated_bytes=highest,
+        reserved_bytes=max(ledger.reserved[window]),
+        event=event,
+        place=stream.events[event].place,
+        operator=stream.events[event].operator,
+    )
+
+
+def holders(stream: Stream, ledger: Ledger, event: int) -> Counter[tuple[Category, int | None, str | None]]:
+    """Allocated bytes alive after an event, by category, local module and unit of birth; they sum to the total."""
+    categories = categorise(stream)
+    alive: dict[int, tuple[Category, int | None, str | None]] = {}
+    for happened in stream.events[: event + 1]:
+        if happened.action == "free":
+            del alive[happened.storage]
+        else:
+            place = happened.place
+            alive[happened.storage] = (categories[happened.storage], place.module, place.unit)
+    held: Counter[tuple[Category, int | None, str | None]] = Counter()
+    for storage, owner in alive.items():
+        held[owner] += ledger.blocks[storage]
+    return held
+
+
+def by_category(stream: Stream, ledger: Ledger, events: range) -> list[dict[Category, int]]:
+    """Allocated bytes by category after each of these events."""
+    categories = categorise(stream)
+    held: Counter[Category] = Counter()
+    rows: list[dict[Category, int]] = []
+    for index, event in enumerate(stream.events[: min(events.stop, len(ledger.allocated))]):
+        size = ledger.blocks[event.storage]
+        held[categories[event.storage]] += size if event.action == "alloc" else -size
+        if index >= events.start:
+            rows.append(dict(held))
+    return rows

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.simulator.torch_private import schema_of
+
 _FOREACH = "aten::_foreach_"
 
 
@@ -22,8 +24,8 @@ class ShapeCache:
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`func(*args, **kwargs)`, or a result that cannot be told from it."""
-        schema = func._schema  # noqa: SLF001 - an operator's schema has no public name
-        if schema.is_mutable and schema.name.startswith(_FOREACH) and not schema.returns:
+        schema = schema_of(func)
+        if schema.is_mutable and schema.name.startswith(_FOREACH) and not schema.returns and args[0][0].is_meta:
             return None  # in place on lists: nothing is born, and there is no data to change
         try:
             key = (func, _signature(args), _signature(tuple(kwargs.items())))

@@ -1,58 +1,136 @@
-"""Simulates a case: its peaks, FLOPs and parameters, from a training step on tensors without data."""
+"""Simulates training without a GPU: a case of ours, or any step of the user's own.
+
+The real code runs twice on tensors without data: a first step, and a steady one in which the optimizer has its state.
+"""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.probes.flops import FlopCounter
-from bench.simulator.ledger import find_peaks
-from bench.simulator.tracker import StorageTracker
-from bench.training import build_training
+from bench.simulator.ledger import Ledger, Peak, find_peak, holders, replay
+from bench.simulator.model import Model, read_model
+from bench.simulator.stream import Category, Place, Stream
+from bench.simulator.torch_private import choose_as_cuda
+from bench.simulator.tracker import StorageTracker, name_places, watch_training
+from bench.training import Training, build_training
 from methods.engine import TrainingNetwork
 from results.record import Case, Readings
 
 META = torch.device("meta")
-WORKSPACE = "none"
-"""Convolution and matrix-product workspaces are not modelled."""
+
+Holders = Counter[tuple[Category, int | None, str | None]]
+"""Bytes by category, local module and unit."""
 
 
-def simulate_case(case: Case) -> Readings:
-    """Peaks of the first and of a steady step, FLOPs and parameter counts, as on a CUDA device.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """A simulated training of two steps."""
+
+    stream: Stream
+    ledger: Ledger
+    first: Peak | None
+    """Peaks of the first step, as far as it came; None where it did not begin."""
+    steady: Peak | None
+    """Peaks of the second step, as far as it came; None where it did not begin."""
+
+    @property
+    def peak(self) -> Peak | None:
+        """The peak of the last step that began."""
+        return self.steady or self.first
+
+    def holders(self) -> Holders:
+        """What holds the peak; sums to its allocated bytes."""
+        return holders(self.stream, self.ledger, self.peak.event) if self.peak else Counter()
+
+    @property
+    def failure(self) -> str | None:
+        """Where and why memory ran out, in words; None where it did not."""
+        if self.ledger.failed is None:
+            return None
+        return f"{self.failed_place}: {self.ledger.message}"
+
+    @property
+    def failed_place(self) -> str | None:
+        """Where memory ran out: the place and the step, from 1."""
+        if self.ledger.failed is None:
+            return None
+        step = sum(start <= self.ledger.failed for start in self.stream.steps)
+        return f"{self.stream.events[self.ledger.failed].place}" + (f", step {step}" if step else "")
+
+
+def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = None) -> Simulation:
+    """Simulate any training step.
+
+    Args:
+        build: called once with the meta device as default; makes network, optimizer and inputs, and returns the step (a
+            function without arguments) and, for the explanation of the peak, the modules, optimizers and inputs it
+            uses: `return step, network, optimizer, images`.
+        model: the device and allocator; None for `read_model()`.
+
+    Raises:
+        StepError: the step needs a number that only data could give, or an operator that has no meta kernel.
+    """
+    model = model or read_model()
+    tracker = StorageTracker(model.device)
+    with tracker, tracker.at(Place("build")), META:
+        step, *used = build()
+    modules = [item for item in used if isinstance(item, nn.Module)]
+    optimizers = [item for item in used if isinstance(item, torch.optim.Optimizer)]
+    tracker.categorise((item for item in used if isinstance(item, Tensor)), "input")
+    with tracker, choose_as_cuda(), name_places(tracker, modules, optimizers):
+        for _ in range(2):
+            tracker.start_step()
+            step()
+            watch_training(tracker, modules, optimizers)
+    return _settle(tracker.stream, model)
+
+
+def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Simulation]:
+    """Simulate a case: its peaks, FLOPs and parameter counts, as on a CUDA device.
 
     Args:
         case: what to simulate; its batch size costs neither time nor memory here.
+        model: the device and allocator; None for `read_model()`.
+
+    Returns:
+        The readings of the case (without peaks where memory ran out), and the simulation behind them.
     """
-    training = build_training(case, META)
+    model = model or read_model()
+    tracker, counter = StorageTracker(model.device), FlopCounter()
+    with tracker, tracker.at(Place("build")):
+        training = build_training(case, META)
     network = training.network
-    tracker, counter = StorageTracker(), FlopCounter()
-    tracker.watch(network)
-    for tensor in training.next_batch():
-        tracker.see(tensor)
-    network.observe = _Observer(tracker, counter, network.chain.unit_names)
-    with tracker:
-        training.step()
-        second = len(tracker.events)
+    images, labels = training.next_batch()
+    tracker.categorise((images, labels), "input")
+    network.observe = _Observer(tracker, counter, training)
+    with tracker, choose_as_cuda():
+        _run_step(tracker, training)
         with counter:
-            training.step()
-    first, steady = find_peaks(tracker.events, [0, second])
-    return Readings(
+            _run_step(tracker, training)
+    simulation = _settle(tracker.stream, model)
+    steady = None if simulation.failure else simulation.steady
+    readings = Readings(
         split_sizes=network.split.sizes,
         parameter_count=sum(parameter.numel() for parameter in network.parameters()),
         deployed_parameter_count=sum(parameter.numel() for parameter in network.deployed_parameters()),
         training_flops=counter.total,
         training_macs=counter.total // 2,
         theoretical_overhead=theoretical_overhead(counter.flops),
-        peak_requested_bytes=steady.requested_bytes,
-        peak_allocated_bytes=steady.allocated_bytes,
-        first_step_peak_allocated_bytes=first.allocated_bytes,
-        peak_phase=steady.phase,
-        workspace=WORKSPACE,
-        **_count_inference(network, training.next_batch()[0], tracker),
+        peak_requested_bytes=steady and steady.requested_bytes,
+        peak_allocated_bytes=steady and steady.allocated_bytes,
+        peak_reserved_bytes=steady and steady.reserved_bytes,
+        first_step_peak_allocated_bytes=simulation.first.allocated_bytes if steady and simulation.first else None,
+        peak_phase=str(simulation.peak.place) if simulation.peak else None,
+        workspace=model.workspace,
+        **_count_inference(network, images, tracker),
     )
+    return readings, simulation
 
 
 def theoretical_overhead(flops: Counter[str]) -> float:
@@ -65,6 +143,18 @@ def theoretical_overhead(flops: Counter[str]) -> float:
     return added / backbone + flops["recompute"] / (flops.total() - flops["recompute"])
 
 
+def _settle(stream: Stream, model: Model) -> Simulation:
+    ledger = replay(stream, model.settings)
+    first, steady = (find_peak(stream, ledger, step) for step in (0, 1))
+    return Simulation(stream=stream, ledger=ledger, first=first, steady=steady)
+
+
+def _run_step(tracker: StorageTracker, training: Training) -> None:
+    tracker.start_step()
+    training.step()
+    watch_training(tracker, [training.network], training.optimizers)
+
+
 def _count_inference(network: TrainingNetwork, images: Tensor, tracker: StorageTracker) -> dict[str, Any]:
     network.eval()
     with torch.no_grad(), tracker, FlopCounter() as counter:
@@ -74,20 +164,17 @@ def _count_inference(network: TrainingNetwork, images: Tensor, tracker: StorageT
 
 
 class _Observer:
-    """Tells the tracker in words, and the counter by phase, what is under way."""
+    """Tells the tracker and the counter what is under way."""
 
-    def __init__(self, tracker: StorageTracker, counter: FlopCounter, unit_names: tuple[str, ...]) -> None:
+    def __init__(self, tracker: StorageTracker, counter: FlopCounter, training: Training) -> None:
         self.tracker = tracker
         self.counter = counter
-        self.unit_names = unit_names
+        self.training = training
 
     @contextmanager
     def __call__(self, phase: str, module: int, unit: int | None = None) -> Iterator[None]:
-        outer = self.tracker.phase
-        words = f"forward of unit {self.unit_names[unit]}" if unit is not None else phase
-        self.tracker.phase = f"{words} in local module {module + 1}"
-        try:
-            with self.counter.observe(phase, module, unit):
-                yield
-        finally:
-            self.tracker.phase = outer
+        if phase == "optimizer":  # gradients may be gone when it is over
+            watch_training(self.tracker, [self.training.network], ())
+        name = None if unit is None else self.training.network.chain.unit_names[unit]
+        with self.tracker.at(Place(phase, module, name)), self.counter.observe(phase, module, unit):
+            yield

@@ -1,101 +1,249 @@
-"""Follows every storage of a step from birth to death, on tensors without data.
+"""Follows every storage of a training from birth to death, on tensors without data.
 
-The step's real code runs on the meta device. A dispatch mode sees each operator, names the storages it creates, and
-learns from a weak reference when the last tensor on a storage is gone. What comes out is a stream of events; what they
-mean for memory is for the reader of the stream (`ledger.py`).
+The real code runs on the meta device. A dispatch mode sees each operator, names the storages it creates, adds what the
+operator would allocate for itself on CUDA, and learns from a weak reference when the last tensor on a storage is gone.
+Out comes a stream of events in the order CUDA's allocator would see them; what they mean for memory is `ledger.py`'s.
 
-Sees: every tensor on the meta device, forward, backward and optimizer, in the order of eager execution.
-Does not see: memory that operators take for themselves (convolution and matrix-product workspaces).
+Sees: every tensor on the meta device, from the first parameter on, and the temporaries that `operators.py` knows.
+Does not see: memory outside operators (CUDA context, kernels, other streams).
 """
 
 import weakref
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from bench.simulator.ledger import Event
+from bench.simulator.operators import Born, Device, Dies, Plan, cublas_workspace_bytes, plan_call
 from bench.simulator.shapes import ShapeCache
+from bench.simulator.stream import OUTSIDE, Category, Event, Place, Stream
+from bench.simulator.torch_private import current_node_number, in_backward, next_node_number, storage_key
 
 _ADD = torch.ops.aten.add.Tensor
-_OUTPUT_BYTES = {
-    # The CUDA kernel writes one loss per element and shrinks that tensor, not its storage, to the mean.
-    torch.ops.aten.binary_cross_entropy.default: lambda args: args[0].numel() * args[0].element_size(),
-}
-"""Operators whose output owns more bytes on CUDA than its shape says: bytes from their arguments."""
+CUBLAS_TRANSIENT_SINCE = (2, 15)
+"""torch version from which products take their cuBLAS workspace anew (pull request 194311)."""
 
 
-def _call(func: Any, args: Any, kwargs: Any) -> Any:
-    return func(*args, **kwargs)
+class StepError(RuntimeError):
+    """A step that cannot be simulated: it needs values, or an operator that has no meta kernel."""
 
 
 class StorageTracker(TorchDispatchMode):
-    """Dispatch mode that writes `events`; set `phase` to say what is under way."""
+    """Dispatch mode that writes `stream`; say by `at` what is under way."""
 
-    def __init__(self, device_type: str = "meta") -> None:
+    def __init__(self, device: Device | None = None, *, follow: str = "meta") -> None:
         """Start an empty stream.
 
         Args:
-            device_type: device whose storages are followed; `meta` is what simulates, others check it.
+            device: the CUDA device that is modelled; None adds no operator's own memory.
+            follow: type of the device whose storages are followed; `meta` simulates, others check the tracker.
         """
         super().__init__()
-        self.device_type = device_type
-        self.events: list[Event] = []
-        self.phase = "build"
-        self._numbers: dict[int, int] = {}
+        self.stream = Stream()
+        self.follow = follow
+        self.device = device
+        self._place = Place(OUTSIDE)
+        self._operator = ""
         self._count = 0
+        self._numbers: dict[int, int] = {}
+        self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self._sum_of: int | None = None
         """First operand of the gradient sum that was born last."""
+        self._forwards: list[tuple[int, Place]] = []
+        """First autograd node number and place of every forward, ascending."""
+        self._backwards: dict[tuple[Place, Place], Place] = {}
+        self._workspaces: set[bool] = set()
+        """Threads, main and backward, that have a cuBLAS workspace of their own."""
         self._shapes = ShapeCache()
-        self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
-    def watch(self, module: nn.Module) -> None:
-        """Count a module's parameters and buffers as born now."""
-        for tensor in (*module.parameters(), *module.buffers()):
-            self.see(tensor)
+    def start_step(self) -> None:
+        """Note that a training step begins."""
+        self.stream.steps.append(len(self.stream.events))
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        call = self._shapes.call if self.device_type == "meta" else _call
-        result = call(func, args, kwargs or {})
-        operand = self._accumulated(args[0]) if func is _ADD else None
-        size = _OUTPUT_BYTES[func](args) if func in _OUTPUT_BYTES else None
-        for tensor in (result,) if isinstance(result, Tensor) else tree_iter(result):
-            if isinstance(tensor, Tensor):
-                self.see(tensor, operand, size)
-        return result
+    def categorise(self, tensors: Iterable[Tensor], category: Category) -> None:
+        """Say what the storages of tensors are."""
+        for tensor in tensors:
+            number = self._numbers.get(storage_key(tensor))
+            if number is not None:
+                self.stream.categories[number] = category
 
-    def _accumulated(self, first: object) -> int | None:
-        """First operand of an addition that runs inside a backward."""
-        if isinstance(first, Tensor) and torch._C._current_graph_task_id() != -1:  # noqa: SLF001 - no public way
-            return self._numbers.get(first.untyped_storage()._cdata)  # noqa: SLF001 - identity of the storage
-        return None
+    @contextmanager
+    def at(self, place: Place) -> Iterator[None]:
+        """Everything inside happens at `place`."""
+        outer, self._place = self._place, place
+        forward = place.phase != "backward"
+        if forward:
+            self._forwards.append((next_node_number(), place))
+        try:
+            yield
+        finally:
+            self._place = outer
+            if forward:
+                self._forwards.append((next_node_number(), outer))
 
     def see(self, tensor: Tensor, operand: int | None = None, size: int | None = None) -> None:
         """Note the storage of a tensor as born, unless it is known, empty, or on another device."""
-        if tensor.device.type != self.device_type:
+        if tensor.device.type != self.follow:
             return
-        storage = tensor.untyped_storage()
-        key = storage._cdata  # noqa: SLF001 - the one identity a storage has
+        key = storage_key(tensor)
         if key in self._numbers:
             return
-        born = Event("alloc", self._count, size or storage.nbytes(), self.phase)
-        if born.bytes == 0:
+        storage = tensor.untyped_storage()
+        size = size or storage.nbytes()
+        if size == 0:
             return
-        self._count += 1
-        self.events.append(born)
         self._sum_of = operand
-        self._numbers[key] = born.storage
-        self._references[key] = weakref.ref(storage, lambda _: self._forget(key, born.bytes))
+        self._numbers[key] = self._emit_birth(size)
+        self._references[key] = weakref.ref(storage, lambda _: self._forget(key, size))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self._operator = str(func)
+        try:
+            result = self._shapes.call(func, args, kwargs) if self.follow == "meta" else func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError) as error:
+            if self.follow != "meta":
+                raise
+            raise StepError(
+                f"{func} in {self._here()} cannot run on tensors without data ({error}). Keep what depends on values "
+                "(item(), nonzero, boolean masks) or has no meta kernel out of the step that is simulated."
+            ) from error
+        plan = plan_call(func, args, kwargs, self.device) if self.device else None
+        outputs = [result] if isinstance(result, Tensor) else [t for t in tree_iter(result) if isinstance(t, Tensor)]
+        if plan is not None:
+            self._carry_out(plan, outputs)
+        else:
+            operand = self._accumulated(args[0]) if func is _ADD else None
+            for tensor in outputs:
+                self.see(tensor, operand)
+        self._operator = ""
+        return result
+
+    def _carry_out(self, plan: Plan, outputs: list[Tensor]) -> None:
+        temporaries: list[tuple[int, int] | None] = []
+        for item in plan:
+            if isinstance(item, Born):
+                if item.workspace and self._keeps(item.bytes):
+                    temporaries.append(None)
+                    continue
+                number = self._emit_birth(item.bytes)
+                self.stream.categories[number] = "workspace" if item.workspace else "temporary"
+                temporaries.append((number, item.bytes))
+            elif isinstance(item, Dies):
+                temporary = temporaries[item.index]
+                if temporary is not None:
+                    self.stream.events.append(Event("free", *temporary, self._here(), self._operator))
+            else:
+                self.see(outputs[item.index], size=item.bytes)
+
+    def _keeps(self, size: int) -> bool:
+        """Whether a workspace stays: before torch 2.15 cuBLAS has one per thread, made at its first product."""
+        if self.device is None or self.device.torch_version >= CUBLAS_TRANSIENT_SINCE:
+            return False
+        if size != cublas_workspace_bytes(self.device):
+            return False
+        thread = in_backward()
+        if thread not in self._workspaces:
+            self._workspaces.add(thread)
+            self.stream.categories[self._emit_birth(size)] = "workspace"
+        return True
+
+    def _accumulated(self, first: object) -> int | None:
+        """First operand of an addition that runs inside a backward."""
+        return self._numbers.get(storage_key(first)) if isinstance(first, Tensor) and in_backward() else None
+
+    def _emit_birth(self, size: int) -> int:
+        number = self._count
+        self._count += 1
+        self.stream.events.append(Event("alloc", number, size, self._here(), self._operator))
+        return number
 
     def _forget(self, key: int, size: int) -> None:
         number = self._numbers.pop(key)
         del self._references[key]
-        if self._sum_of == number and self.events[-1].action == "alloc":
+        if self._sum_of == number and self.stream.events[-1].action == "alloc":
             # The engine adds gradients in place when nothing watches; under a dispatch mode it makes a new tensor.
-            self.events.pop()
+            self.stream.events.pop()
             newest = next(reversed(self._numbers))
             self._numbers[newest] = number
             return
-        self.events.append(Event("free", number, size, self.phase))
+        self.stream.events.append(Event("free", number, size, self._here(), self._operator))
+
+    def _here(self) -> Place:
+        """The place under way; inside a backward, the backward of the forward that made the running node."""
+        # A forward inside a backward (recomputation) announces itself; only what nothing else claims is backward.
+        if self._place.phase not in ("backward", OUTSIDE) or not in_backward():
+            return self._place
+        number = current_node_number()
+        if number is None:
+            return self._backwards.setdefault((self._place, self._place), Place("backward", self._place.module))
+        index = bisect_right(self._forwards, number, key=_first) - 1
+        forward = self._forwards[index][1] if index >= 0 else self._place
+        key = (self._place, forward)
+        if key not in self._backwards:
+            of = None if forward.phase in ("unit", OUTSIDE) else forward.phase
+            self._backwards[key] = Place("backward", self._place.module, forward.unit, of)
+        return self._backwards[key]
+
+
+def _first(entry: tuple[int, Place]) -> int:
+    return entry[0]
+
+
+@contextmanager
+def name_places(
+    tracker: StorageTracker, modules: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]
+) -> Iterator[None]:
+    """While it lasts, forwards of submodules and optimizer steps announce themselves as places."""
+    names = {id(member): name or type(member).__name__ for root in modules for name, member in root.named_modules()}
+    open_places: list[AbstractContextManager[None]] = []
+
+    def enter(place: Place) -> None:
+        scope = tracker.at(place)
+        scope.__enter__()
+        open_places.append(scope)
+
+    def leave() -> None:
+        open_places.pop().__exit__(None, None, None)
+
+    def before_forward(module: nn.Module, _: Any) -> None:
+        enter(Place("unit", unit=names.get(id(module), type(module).__name__)))
+
+    def after_forward(*_: Any) -> None:
+        leave()
+
+    def before_optimizer(*_: Any) -> None:
+        watch_training(tracker, modules, ())
+        enter(Place("optimizer"))
+
+    handles = [
+        register_module_forward_pre_hook(before_forward),
+        register_module_forward_hook(after_forward, always_call=True),
+    ]
+    for optimizer in optimizers:
+        handles.append(optimizer.register_step_pre_hook(before_optimizer))
+        handles.append(optimizer.register_step_post_hook(after_forward))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def watch_training(
+    tracker: StorageTracker, modules: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]
+) -> None:
+    """Tell the tracker which of the storages alive are parameters, buffers, gradients and optimizer state."""
+    for module in modules:
+        tracker.categorise(module.parameters(), "parameters")
+        tracker.categorise(module.buffers(), "buffers")
+        tracker.categorise((p.grad for p in module.parameters() if p.grad is not None), "gradients")
+    for optimizer in optimizers:
+        state = (value for values in optimizer.state.values() for value in values.values())
+        tracker.categorise((value for value in state if isinstance(value, Tensor)), "optimizer state")

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -63,7 +64,10 @@ def test_simulate_prints_the_record_as_one_object():
     assert record["split_sizes"] == [4, 4, 4, 4]
     assert record["parameter_count"] > record["deployed_parameter_count"] == 466_906
     assert record["peak_requested_bytes"] <= record["peak_allocated_bytes"]
-    assert record["peak_reserved_bytes"] is None
+    assert record["peak_allocated_bytes"] <= record["peak_reserved_bytes"]
+    held = record.pop("peak_holders")
+    assert sum(row["bytes"] for row in held) == record["peak_allocated_bytes"]
+    assert {"category", "module", "unit", "bytes"} == set(held[0])
     assert record["theoretical_overhead"] > 0
     assert record["training_flops"] > record["inference_flops"] > 0
     assert (record["status"], record["provenance"], record["workspace"]) == ("ok", "simulated", "none")
@@ -74,10 +78,33 @@ def test_simulate_prints_the_record_as_one_object():
 
 def test_simulate_shows_what_it_found_in_80_columns():
     shown = peakbench("simulate", "contsup[R1E]", "--network", "resnet32", "--modules", "16", "--batch", "256").stdout
-    assert "contsup[R1E] · resnet32 · cifar10 32x32 · batch 256" in shown
+    assert "contsup[R1E] · resnet32 · cifar10 32x32 · K=16 · batch 256" in shown
     assert "GiB in a steady step" in shown
-    assert "peak is at" in shown
+    assert "in local module" in shown
+    assert "activations" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_simulate_says_whether_a_limit_is_enough():
+    shown = peakbench("simulate", "e2e", "--network", "resnet32", "--limit", "1GiB").stdout
+    assert "out of memory at forward of unit layer1." in shown
+    assert "GiB before memory ran out" in shown
+    record = json.loads(peakbench("simulate", "e2e", "--network", "resnet32", "--limit", "1GiB", "--json").stdout)
+    assert record["status"] == "out_of_memory"
+    assert record["phase"].endswith("in local module 1, step 1")
+    assert record["peak_allocated_bytes"] is None
+
+
+def test_simulate_draws_a_timeline_and_writes_its_numbers(tmp_path):
+    picture = tmp_path / "step.png"
+    done = peakbench("simulate", "dgl", "--network", "resnet32", "--modules", "4", "--batch", "64", "--json",
+                     "--timeline", str(picture))  # fmt: skip
+    record = json.loads(done.stdout)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((tmp_path / "step.csv").read_text().splitlines()))
+    totals = [sum(int(row[name]) for name in list(row)[6:]) for row in rows]
+    assert max(totals) == record["peak_allocated_bytes"]
+    assert max(int(row["reserved_bytes"]) for row in rows) == record["peak_reserved_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +116,9 @@ def test_simulate_shows_what_it_found_in_80_columns():
         (["simulate", "dgl", "--modules", "2", "--split", "1,2"], "sizes 1,2 sum to 3, but the chain has 55 units"),
         (["simulate", "e2e", "--batch", "0"], "the batch needs at least 2 images"),
         (["simulate", "e2e", "--workspace", "magic"], "Invalid value for '--workspace'"),
+        (["simulate", "e2e", "--limit", "much"], "cannot read 'much' as an amount of memory: write 2.5GiB"),
+        (["simulate", "e2e", "--allocator", "expandable:1"], "unknown allocator setting 'expandable:1'; there are"),
+        (["simulate", "e2e", "--timeline", "step.xyz"], "the ending says the kind, such as .png"),
         (["simulate", "infopro[weights=0/0]", "--modules", "2"], "both its weights are 0"),
         (["run", "cifer"], "unknown suite 'cifer': did you mean 'cifar'?"),
         (["run", "smoke", "--data", "cifar10"], "--data cifar10 needs --data-root"),

@@ -1,0 +1,82 @@
+"""Figures: pure functions from plain numbers to files (PNG, SVG, PDF by the file's ending)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+COLOURS = {
+    "parameters": "#332288",
+    "gradients": "#88CCEE",
+    "optimizer state": "#44AA99",
+    "buffers": "#117733",
+    "input": "#999933",
+    "activations": "#DDCC77",
+    "auxiliary": "#CC6677",
+    "context": "#882255",
+    "workspace": "#AA4499",
+    "temporary": "#BBBBBB",
+}
+"""Tol's muted scheme: told apart in print and by colour-blind readers."""
+
+
+class FigureError(ValueError):
+    """A figure that cannot be written, such as to a file of an unknown kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Memory over the events of one training step."""
+
+    title: str
+    categories: Mapping[str, Sequence[int]]
+    """Allocated bytes by category after each event."""
+    reserved: Sequence[int]
+    """Bytes of segments after each event."""
+    peak: int
+    """Event at which the allocated bytes are highest."""
+    peak_words: str
+    """Where that is."""
+
+
+def draw_timeline(timeline: Timeline, path: Path) -> None:
+    """Stacked memory by category over the events of a step, with the peak marked and named.
+
+    Raises:
+        FigureError: the file's ending is not of a picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    known = canvas.get_supported_filetypes()
+    kind = path.suffix.removeprefix(".")
+    if kind not in known:
+        raise FigureError(f"cannot draw into {path}: the ending says the kind, such as .png, .svg or .pdf")
+    axes = figure.subplots()
+    events = range(len(timeline.reserved))
+    shown = {name: values for name, values in timeline.categories.items() if any(values)}
+    stacks = [[value / 2**30 for value in values] for values in shown.values()]
+    axes.stackplot(events, *stacks, labels=list(shown), colors=[COLOURS[name] for name in shown], linewidth=0)
+    axes.plot(events, [value / 2**30 for value in timeline.reserved], color="black", linewidth=1, label="reserved")
+    height = sum(values[timeline.peak] for values in shown.values()) / 2**30
+    top = max(*timeline.reserved, 1) / 2**30 * 1.08
+    left, low = timeline.peak < len(events) / 2, height < 0.75 * top
+    axes.annotate(
+        f"peak {height:.2f} GiB\n{timeline.peak_words}",
+        (timeline.peak, height),
+        xytext=(12 if left else -12, 14 if low else -6),
+        textcoords="offset points",
+        ha="left" if left else "right",
+        va="bottom" if low else "top",
+        fontsize=9,
+        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black", "linewidth": 0.5, "alpha": 0.9},
+        arrowprops={"arrowstyle": "-", "linewidth": 0.8},
+    )
+    axes.plot([timeline.peak], [height], marker="v", color="black", markersize=6)
+    axes.set(title=timeline.title, xlabel="events of one training step", ylabel="GiB (2^30 bytes)", xmargin=0)
+    axes.set_ylim(0, top)
+    axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)

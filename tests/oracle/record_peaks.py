@@ -1,0 +1,51 @@
+"""Writes the peaks that torch's CUDA allocator has in the third step of each case, for `test_simulate.py`.
+
+tests/oracle/hollow/run.sh DIR tests/oracle/record_peaks.py tests/bench/simulator/allocator_peaks.csv
+"""
+
+import csv
+import gc
+import sys
+from pathlib import Path
+
+import torch
+
+from bench.cases import make_case
+from bench.training import build_training
+
+METHODS = ("greedy", "dgl", "infopro[softmax]", "infopro[contrast]", "contsup[E]", "contsup[R1]", "contsup[R1E]")
+CASES = [
+    *((method, "resnet32", 1, 1024) for method in ("e2e", "checkpoint")),
+    *((method, "resnet32", modules, 1024) for method in METHODS for modules in (2, 8)),
+    *((method, "resnet110", 1, 1024) for method in ("e2e", "checkpoint")),
+    *((method, "resnet110", modules, 1024) for method in METHODS for modules in (4, 16)),
+    ("dgl[step=per_module]", "resnet110", 16, 1024),
+    ("infopro[contrast]+checkpoint[segments=3]", "resnet110", 4, 1024),
+    ("contsup[R1E,loss=contrast]+decoder", "resnet110", 4, 1024),
+    ("e2e", "resnet110@96", 1, 128),
+    ("infopro[softmax]", "resnet110@96", 4, 128),
+]
+KINDS = ("requested", "allocated", "reserved")
+
+
+def read_peaks(method: str, network: str, modules: int, batch: int) -> list[int]:
+    """Bytes of each kind in the third step."""
+    case = make_case(method=method, network=network, module_count=modules, batch_size=batch)
+    training = build_training(case, torch.device("cuda"))
+    for _ in range(3):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        training.step()
+    stats = torch.cuda.memory_stats()
+    del training
+    gc.collect()
+    torch.cuda.empty_cache()
+    return [stats[f"{kind}_bytes.all.peak"] for kind in KINDS]
+
+
+if __name__ == "__main__":
+    with Path(sys.argv[1]).open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["method", "network", "modules", "batch", *(f"{kind}_bytes" for kind in KINDS)])
+        for one in CASES:
+            writer.writerow([*one, *read_peaks(*one)])
