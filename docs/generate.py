@@ -36,9 +36,9 @@ def write_table(header: list[str], rows: list[list[str]]) -> str:
 def resnet110() -> str:
     """What the methods cost on ResNet-110 and CIFAR-10, simulated."""
     rows = []
-    e2e = simulate_case(make_case(method="e2e", network="resnet110"))
+    e2e, _ = simulate_case(make_case(method="e2e", network="resnet110"))
     for method, module_count in EXAMPLES:
-        r = simulate_case(make_case(method=method, network="resnet110", module_count=module_count))
+        r, _ = simulate_case(make_case(method=method, network="resnet110", module_count=module_count))
         rows.append(
             [
                 f"`{method}`",
