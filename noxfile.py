@@ -102,3 +102,10 @@ def oracle(session: nox.Session) -> None:
     hollow = {"PATH": path, "LD_LIBRARY_PATH": str(built / "lib"), "LD_PRELOAD": str(built / "libhollow.so")}
     for suite in ("smoke", "cifar"):
         session.run(str(ENVIRONMENT / "bin" / "peakbench"), "validate", suite, env=hollow, external=True)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Speed of the simulator and its growth."""
+    _install(session)
+    _run(session, "python", "-m", "pytest", "benchmarks", "--benchmark-columns=min,median,rounds", *session.posargs)
