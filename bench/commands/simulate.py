@@ -190,7 +190,7 @@ def _write_timeline(case: Case, simulation: "Simulation", path: Path) -> None:
     stream, ledger, peak = simulation.stream, simulation.ledger, simulation.peak
     if peak is None:
         raise CaseError("there is no timeline: memory runs out before the first step begins")
-    events = stream.step_events(1 if simulation.steady else 0)
+    events = stream.step_events(len(stream.steps) - 1 if simulation.steady else 0)
     rows = by_category(stream, ledger, events)
     reserved = ledger.reserved[events.start : events.start + len(rows)]
     categories = {name: [row.get(name, 0) for row in rows] for name in CATEGORIES}

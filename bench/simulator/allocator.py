@@ -354,7 +354,9 @@ class CachingAllocator:
             if neighbour is not None and not neighbour.mapped:
                 pool.unmapped.remove((neighbour.address, neighbour))
                 _absorb(block, neighbour)
-        insort(pool.unmapped, (block.address, block), key=_first)
+        # A segment without pages is given up; the next one has new addresses.
+        if block.is_split:
+            insort(pool.unmapped, (block.address, block), key=_first)
 
     # --- lists of free blocks -----------------------------------------------------------------------------------------
 

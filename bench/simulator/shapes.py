@@ -10,8 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_iter
 
-from bench.simulator.torch_private import schema_of
+from bench.simulator.torch_private import schema_of, storage_key
+
+Recipe = Callable[[Any, Any], Any]
+"""From positional and named arguments to a result."""
 
 _FOREACH = "aten::_foreach_"
 
@@ -20,7 +24,7 @@ class ShapeCache:
     """Calls operators; remembers what they return by signature."""
 
     def __init__(self) -> None:
-        self._recipes: dict[object, Callable[[Any], Any]] = {}
+        self._recipes: dict[object, Recipe] = {}
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`func(*args, **kwargs)`, or a result that cannot be told from it."""
@@ -30,20 +34,24 @@ class ShapeCache:
         try:
             key = (func, _signature(args), _signature(tuple(kwargs.items())))
             recipe = self._recipes.get(key)
-        except TypeError:  # an argument that cannot be hashed
+        except (TypeError, _HasData):  # an argument that cannot be hashed, or a number that must be computed
             return func(*args, **kwargs)
         if recipe is not None:
-            return recipe(args)
-        before = _signature(args)
+            return recipe(args, kwargs)
         result = func(*args, **kwargs)
-        recipe = _find_recipe(schema, args, result)
-        if recipe is not None and _signature(args) == before:
-            self._recipes[key] = recipe
+        if _signature(args) == key[1]:
+            self._recipes[key] = _find_recipe(schema, args, result) or _run(func)
         return result
+
+
+class _HasData(Exception):  # noqa: N818 - no error
+    """An argument is a real tensor."""
 
 
 def _signature(value: Any) -> object:
     if isinstance(value, Tensor):
+        if not value.is_meta:
+            raise _HasData
         return (value.shape, value.stride(), value.dtype, value.device.type, value.storage_offset())
     if isinstance(value, (list, tuple)):
         return tuple(map(_signature, value))
@@ -51,20 +59,27 @@ def _signature(value: Any) -> object:
     return (type(value), value)
 
 
-def _find_recipe(schema: Any, args: tuple[Any, ...], result: Any) -> Callable[[Any], Any] | None:
+def _run(func: Any) -> Recipe:
+    return lambda args, kwargs: func(*args, **kwargs)
+
+
+def _find_recipe(schema: Any, args: tuple[Any, ...], result: Any) -> Recipe | None:
     """How to make a result again; None where it must be computed."""
     if schema.is_mutable:
         return _return_first if args and result is args[0] else None
-    if any(returned.alias_info is not None for returned in schema.returns):
+    results = [item for item in tree_iter(result) if isinstance(item, Tensor)]
+    # Schemas do not name every view (`_unsafe_view`).
+    owned = {storage_key(item) for item in tree_iter(args) if isinstance(item, Tensor)}
+    if any(storage_key(item) in owned for item in results):
         return None
     if isinstance(result, Tensor):
         make = _find_maker(result)
-        return None if make is None else lambda _: make()
+        return None if make is None else lambda *_: make()
     if isinstance(result, (list, tuple)) and all(item is None or isinstance(item, Tensor) for item in result):
         makers = [_make_none if item is None else _find_maker(item) for item in result]
         kind = type(result)
         known = [make for make in makers if make is not None]
-        return (lambda _: kind(make() for make in known)) if len(known) == len(makers) else None
+        return (lambda *_: kind(make() for make in known)) if len(known) == len(makers) else None
     return None
 
 
@@ -79,7 +94,7 @@ def _find_maker(tensor: Tensor) -> Callable[[], Tensor] | None:
     return lambda: torch.empty_strided(size, stride, dtype=dtype, device="meta")
 
 
-def _return_first(args: Any) -> Any:
+def _return_first(args: Any, _: Any) -> Any:
     return args[0]
 
 

@@ -1,6 +1,7 @@
 """Simulates training without a GPU: a case of ours, or any step of the user's own.
 
-The real code runs twice on tensors without data: a first step, and a steady one in which the optimizer has its state.
+The real code runs three steps on tensors without data: the first one, one in which the optimizer has its state, and a
+steady one, when the allocator's segments have settled as well.
 """
 
 from collections import Counter
@@ -16,6 +17,7 @@ from bench.probes.flops import FlopCounter
 from bench.simulator.ledger import Ledger, Peak, find_peak, holders, replay
 from bench.simulator.model import Model, read_model
 from bench.simulator.stream import Category, Place, Stream
+from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda
 from bench.simulator.tracker import StorageTracker, name_places, watch_training
 from bench.training import Training, build_training
@@ -23,6 +25,7 @@ from methods.engine import TrainingNetwork
 from results.record import Case, Readings
 
 META = torch.device("meta")
+STEPS = 3
 
 Holders = Counter[tuple[Category, int | None, str | None]]
 """Bytes by category, local module and unit."""
@@ -30,14 +33,14 @@ Holders = Counter[tuple[Category, int | None, str | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """A simulated training of two steps."""
+    """A simulated training of three steps."""
 
     stream: Stream
     ledger: Ledger
     first: Peak | None
     """Peaks of the first step, as far as it came; None where it did not begin."""
     steady: Peak | None
-    """Peaks of the second step, as far as it came; None where it did not begin."""
+    """Peaks of the last step, as far as it came; None where it did not begin."""
 
     @property
     def peak(self) -> Peak | None:
@@ -83,11 +86,12 @@ def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = No
     modules = [item for item in used if isinstance(item, nn.Module)]
     optimizers = [item for item in used if isinstance(item, torch.optim.Optimizer)]
     tracker.categorise((item for item in used if isinstance(item, Tensor)), "input")
-    with tracker, choose_as_cuda(), name_places(tracker, modules, optimizers):
-        for _ in range(2):
+    with tracker, as_on_cuda(), choose_as_cuda(), name_places(tracker, modules, optimizers):
+        for _ in range(STEPS):
             tracker.start_step()
             step()
             watch_training(tracker, modules, optimizers)
+        tracker.end_steps()
     return _settle(tracker.stream, model)
 
 
@@ -109,10 +113,12 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
     images, labels = training.next_batch()
     tracker.categorise((images, labels), "input")
     network.observe = _Observer(tracker, counter, training)
-    with tracker, choose_as_cuda():
-        _run_step(tracker, training)
+    with tracker, as_on_cuda(), choose_as_cuda():
+        for _ in range(STEPS - 1):
+            _run_step(tracker, training)
         with counter:
             _run_step(tracker, training)
+        tracker.end_steps()
     simulation = _settle(tracker.stream, model)
     steady = None if simulation.failure else simulation.steady
     readings = Readings(
@@ -145,7 +151,7 @@ def theoretical_overhead(flops: Counter[str]) -> float:
 
 def _settle(stream: Stream, model: Model) -> Simulation:
     ledger = replay(stream, model.settings)
-    first, steady = (find_peak(stream, ledger, step) for step in (0, 1))
+    first, steady = (find_peak(stream, ledger, step) for step in (0, STEPS - 1))
     return Simulation(stream=stream, ledger=ledger, first=first, steady=steady)
 
 

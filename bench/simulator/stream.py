@@ -1,7 +1,7 @@
 """The event stream: what is born and dies during training, in which place, and what it is. Imports no torch."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Category = Literal[
     "parameters",
@@ -15,18 +15,7 @@ Category = Literal[
     "workspace",
     "temporary",
 ]
-CATEGORIES: tuple[Category, ...] = (
-    "parameters",
-    "gradients",
-    "optimizer state",
-    "buffers",
-    "input",
-    "activations",
-    "auxiliary",
-    "context",
-    "workspace",
-    "temporary",
-)
+CATEGORIES: tuple[Category, ...] = get_args(Category)
 """In the order they are shown."""
 
 OUTSIDE = "outside the step"
@@ -75,12 +64,14 @@ class Stream:
     events: list[Event] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     """Index of the first event of every training step."""
+    end: int | None = None
+    """Index behind the last event of the last step; None while it runs."""
     categories: dict[int, Category] = field(default_factory=dict)
     """What a storage is, where more than its place of birth is known."""
 
     def step_events(self, step: int) -> range:
         """Indices of the events of a step; negative steps count from the end."""
-        bounds = [*self.steps, len(self.events)]
+        bounds = [*self.steps, len(self.events) if self.end is None else self.end]
         step %= len(self.steps)
         return range(bounds[step], bounds[step + 1])
 

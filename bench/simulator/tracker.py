@@ -26,6 +26,7 @@ from bench.simulator.stream import OUTSIDE, Category, Event, Place, Stream
 from bench.simulator.torch_private import current_node_number, in_backward, next_node_number, storage_key
 
 _ADD = torch.ops.aten.add.Tensor
+_is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
 CUBLAS_TRANSIENT_SINCE = (2, 15)
 """torch version from which products take their cuBLAS workspace anew (pull request 194311)."""
 
@@ -65,6 +66,10 @@ class StorageTracker(TorchDispatchMode):
     def start_step(self) -> None:
         """Note that a training step begins."""
         self.stream.steps.append(len(self.stream.events))
+
+    def end_steps(self) -> None:
+        """Note that the last step is over; what dies from now on belongs to none."""
+        self.stream.end = len(self.stream.events)
 
     def categorise(self, tensors: Iterable[Tensor], category: Category) -> None:
         """Say what the storages of tensors are."""
@@ -155,8 +160,10 @@ class StorageTracker(TorchDispatchMode):
         return True
 
     def _accumulated(self, first: object) -> int | None:
-        """First operand of an addition that runs inside a backward."""
-        return self._numbers.get(storage_key(first)) if isinstance(first, Tensor) and in_backward() else None
+        """First operand of an addition that runs inside a backward, where the engine could add in place."""
+        if not (isinstance(first, Tensor) and in_backward() and _is_dense(first)):
+            return None
+        return self._numbers.get(storage_key(first))
 
     def _emit_birth(self, size: int) -> int:
         number = self._count

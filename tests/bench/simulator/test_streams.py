@@ -1,0 +1,54 @@
+"""Event by event: the simulator's stream beside that of torch's CUDA dispatch and allocator.
+
+`event_streams.json.gz` is written by `tests/oracle/record_streams.py` (torch 2.15.0, compute capability 9.0, 132
+multiprocessors, convolutions without workspace).
+"""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.simulator import simulate_step
+from bench.simulator.allocator import Settings
+from bench.simulator.model import read_model
+from bench.simulator.operators import Device
+from tests.oracle.cases import CASES
+
+RECORDED = json.loads(gzip.decompress((Path(__file__).parent / "event_streams.json.gz").read_bytes()))["streams"]
+RECORDED_ON = replace(read_model(), device=Device(torch_version=(2, 15)), settings=Settings())
+
+
+LAID_OUT_OTHERWISE = ("convnext_tiny batch 4", "swin_t batch 4", "language model, recomputation")
+"""Streams with events in another order, or a copy at another operator: the meta device chooses other strides there."""
+
+
+def test_every_case_is_recorded():
+    assert set(RECORDED) == set(CASES)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in LAID_OUT_OTHERWISE])
+def test_the_stream_is_that_of_the_cuda_allocator(name):
+    simulation = simulate_step(CASES[name], RECORDED_ON)
+    stream, recorded = simulation.stream, RECORDED[name]
+    events = [stream.events[index] for index in stream.step_events(2)]
+    for number, (event, expected) in enumerate(zip(events, recorded["events"], strict=False)):
+        size = event.bytes if event.action == "alloc" else -event.bytes
+        assert size == expected, f"event {number} of {len(events)}: {event.operator} in {event.place}"
+    assert len(events) == len(recorded["events"])
+    peak = simulation.steady
+    assert {
+        "requested": peak.requested_bytes,
+        "allocated": peak.allocated_bytes,
+        "reserved": peak.reserved_bytes,
+    } == recorded["peaks"]
+
+
+@pytest.mark.parametrize("name", LAID_OUT_OTHERWISE)
+def test_peaks_hold_where_the_meta_device_chooses_other_strides(name):
+    peak, recorded = simulate_step(CASES[name], RECORDED_ON).steady, RECORDED[name]["peaks"]
+    assert peak.requested_bytes == recorded["requested"]
+    assert peak.allocated_bytes == pytest.approx(recorded["allocated"], rel=1e-4)
+    assert peak.reserved_bytes == recorded["reserved"]
