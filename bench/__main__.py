@@ -57,6 +57,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from bench.cases import CaseError  # noqa: PLC0415
     from bench.run import RunError  # noqa: PLC0415
     from bench.simulator.allocator import AllocatorSettingError  # noqa: PLC0415
+    from bench.simulator.profiles import UnknownProfileError  # noqa: PLC0415
+    from bench.simulator.workspaces import UnknownSourceError, WorkspaceTableError  # noqa: PLC0415
     from bench.suites import SuiteError  # noqa: PLC0415
     from bench.validate import ValidationError  # noqa: PLC0415
     from bench.workloads.networks import UnknownNetworkError  # noqa: PLC0415
@@ -67,7 +69,15 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from reports.tables import ReportError  # noqa: PLC0415
     from results.store import StoreError  # noqa: PLC0415
 
-    names = (UnknownNetworkError, UnknownDatasetError, SpecError, SplitError)
+    names = (
+        UnknownProfileError,
+        UnknownSourceError,
+        WorkspaceTableError,
+        UnknownNetworkError,
+        UnknownDatasetError,
+        SpecError,
+        SplitError,
+    )
     return (
         *names,
         CaseError,

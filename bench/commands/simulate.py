@@ -6,7 +6,6 @@ import re
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,12 +24,6 @@ SHOWN = 8
 """Lines of a list of holders."""
 
 
-class Workspace(StrEnum):
-    """Sources of convolution workspaces that the simulator knows."""
-
-    NONE = "none"
-
-
 def simulate(
     method: Annotated[str, typer.Argument(help="Method spec, such as e2e or 'infopro[contrast]'.", show_default=False)],
     network: Annotated[str, typer.Option(help="Backbone; see `peakbench networks`.")] = "resnet110",
@@ -38,7 +31,13 @@ def simulate(
     modules: Annotated[int, typer.Option(help="K, the number of local modules.")] = 1,
     split: Annotated[str, typer.Option(help="equal, sizes (13,14,14,14) or last units (1.11,2.7,3.3).")] = "equal",
     batch: Annotated[int, typer.Option(help="Images per step.")] = 1024,
-    workspace: Annotated[Workspace, typer.Option(help="Source of convolution workspaces.")] = Workspace.NONE,
+    device_profile: Annotated[
+        str,
+        typer.Option(help="Device that is modelled: A100, H100, H200, RTX3090, RTX4090, T4, V100, or a .json file."),
+    ] = "H200",
+    workspace: Annotated[
+        str, typer.Option(help="Convolution workspaces: none, table, cudnn, bound, or measured:FILE.")
+    ] = "none",
     allocator: Annotated[str, typer.Option(help="Settings as in PYTORCH_ALLOC_CONF.")] = "",
     limit: Annotated[
         str | None, typer.Option(help="Most memory of segments, such as 2.5GiB: would it run out?")
@@ -57,11 +56,10 @@ def simulate(
     case = make_case(
         method=method, network=network, dataset=dataset, module_count=modules, split=split, batch_size=batch
     )
-    del workspace  # the one source there is
     limit_bytes = read_bytes(limit)
     from bench.simulator.model import read_model  # noqa: PLC0415 - torch only once the case is known to be right
 
-    model = read_model(allocator=allocator, limit_bytes=limit_bytes)
+    model = read_model(device_profile, workspace=workspace, allocator=allocator, limit_bytes=limit_bytes)
     measurement, simulation = _simulate(case, model)
     if timeline is not None:
         _write_timeline(case, simulation, timeline)

@@ -7,6 +7,8 @@ of a block is split off, freed neighbours merge. Every rule and constant is that
 import math
 import re
 from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -41,7 +43,7 @@ class Settings:
     max_non_split_rounding_bytes: int = LARGE_SEGMENT_BYTES
     """How much larger than its request an unsplit oversize block may be."""
     roundup_power2_divisions: int = 0
-    """Steps between powers of two that sizes are rounded up to; 0: none."""
+    """Steps between powers of two that sizes are rounded up to, a power of two itself; 0 or 1: none."""
     garbage_collection_threshold: float = 0.0
     """Fraction of the limit above which old free segments are returned; works only with a limit."""
     ties_by_address: bool = False
@@ -52,31 +54,54 @@ def parse_settings(text: str, **fixed: object) -> Settings:
     """Read a value of `PYTORCH_ALLOC_CONF`, such as `expandable_segments:True,max_split_size_mb:128`.
 
     Args:
-        text: settings separated by commas; empty for the defaults.
+        text: settings separated by commas, of which the last of a name counts; empty for the defaults.
         fixed: further fields of `Settings`.
 
     Raises:
-        AllocatorSettingError: an unknown setting or value; says what there is.
+        AllocatorSettingError: an unknown setting, or a value that torch rejects; says what there is.
     """
     values: dict[str, object] = {}
     for item in filter(None, (piece.strip() for piece in text.split(","))):
-        name, colon, value = (part.strip() for part in item.partition(":"))
-        if name not in _READERS or not colon:
+        name, colon, written = (part.strip() for part in item.partition(":"))
+        if name not in _READERS:
             raise AllocatorSettingError(f"unknown allocator setting '{item}'; there are {', '.join(_READERS)}")
-        target, pattern, read = _READERS[name]
-        if not re.fullmatch(pattern, value):
-            raise AllocatorSettingError(f"allocator setting {name} cannot be '{value}'")
-        values[target] = read(value)
+        target, read, choice = _READERS[name]
+        if not colon:
+            raise AllocatorSettingError(f"allocator setting '{name}' has no value; write {name}: and {choice}")
+        value = read(written)
+        if value is None:
+            raise AllocatorSettingError(f"allocator setting {name} cannot be '{written}'; it is {choice}")
+        values[target] = value
     return Settings(**{**values, **fixed})  # pyright: ignore[reportArgumentType]
 
 
-_READERS = {
-    "expandable_segments": ("expandable_segments", "True|False", lambda value: value == "True"),
-    "max_split_size_mb": ("max_split_bytes", r"\d+", lambda value: int(value) * MIB),
-    "max_non_split_rounding_mb": ("max_non_split_rounding_bytes", r"\d+", lambda value: int(value) * MIB),
-    "roundup_power2_divisions": ("roundup_power2_divisions", r"\d+", int),
-    "garbage_collection_threshold": ("garbage_collection_threshold", r"0?\.\d+", float),
+def _read_switch(text: str) -> bool | None:
+    return {"True": True, "False": False}.get(text)
+
+
+def _read_mebibytes(text: str) -> int | None:
+    size = int(text) * MIB if re.fullmatch("[0-9]{1,9}", text) else 0
+    return size if size >= LARGE_SEGMENT_BYTES else None
+
+
+def _read_divisions(text: str) -> int | None:
+    divisions = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+    return divisions if divisions.bit_count() == 1 else None
+
+
+def _read_fraction(text: str) -> float | None:
+    fraction = float(text) if re.fullmatch(r"0?\.[0-9]+", text) else 0.0
+    return fraction if 0 < fraction < 1 else None
+
+
+_READERS: dict[str, tuple[str, Callable[[str], object], str]] = {
+    "expandable_segments": ("expandable_segments", _read_switch, "True or False"),
+    "max_split_size_mb": ("max_split_bytes", _read_mebibytes, "a whole number from 20"),
+    "max_non_split_rounding_mb": ("max_non_split_rounding_bytes", _read_mebibytes, "a whole number from 20"),
+    "roundup_power2_divisions": ("roundup_power2_divisions", _read_divisions, "a power of two"),
+    "garbage_collection_threshold": ("garbage_collection_threshold", _read_fraction, "a number between 0 and 1"),
 }
+"""Name of each setting: field, reader that gives None where torch rejects the value, what there is."""
 
 
 class OutOfMemoryError(MemoryError):
@@ -132,7 +157,7 @@ class CachingAllocator:
         self._pools = {small: _Pool(small) for small in (True, False)}
         self._segments = count()
         self._next_address = 0
-        self._holes: dict[int, list[int]] = {}
+        self._holes: dict[int, deque[int]] = {}
 
     def allocate(self, name: int, size: int) -> int:
         """Serve a request of `size` bytes; a request of 0 bytes holds nothing.
@@ -142,7 +167,10 @@ class CachingAllocator:
 
         Raises:
             OutOfMemoryError: nothing helped; the state is that after all cached segments were returned.
+            ValueError: the name is held already.
         """
+        if name in self._blocks:
+            raise ValueError(f"request {name} is held already; free it before its name serves again")
         if size == 0:
             return 0
         rounded = round_size(size, self.settings.roundup_power2_divisions)
@@ -151,7 +179,7 @@ class CachingAllocator:
         if block is None:
             raise OutOfMemoryError(
                 f"{size} bytes asked for, {self.allocated} allocated, {self.reserved} reserved, "
-                f"limit {self.settings.limit_bytes}"
+                f"limit {min(self.settings.limit_bytes, self.settings.device_bytes)}"
             )
         if self._should_split(block, rounded):
             self._insert(pool, _cut(block, rounded))
@@ -225,10 +253,13 @@ class CachingAllocator:
         return _Block(self._place(segment), segment, next(self._segments), pool.small)
 
     def _place(self, size: int) -> int:
-        """Address of a new segment: a hole of this very size, or the end."""
+        """Address of a new segment: what was returned first of this very size, or the end.
+
+        Real devices may choose otherwise; it matters to `ties_by_address` alone.
+        """
         holes = self._holes.get(size)
         if holes:
-            return holes.pop(0)
+            return holes.popleft()
         self._next_address += size
         return self._next_address - size
 
@@ -284,7 +315,7 @@ class CachingAllocator:
     def _release(self, pool: _Pool, block: _Block) -> None:
         self._remove(pool, block)
         self.reserved -= block.size
-        insort(self._holes.setdefault(block.size, []), block.address)
+        self._holes.setdefault(block.size, deque()).append(block.address)
 
     # --- expandable segments ------------------------------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 cuDNN's backend API is called through ctypes in its device-less mode (from 9.8 on): a JSON description stands for the
 device, and CUDA is never initialised. The steps are those of torch's `aten/src/ATen/native/cudnn/Conv_v8.cpp` with
-`cudnn.benchmark` off: engine configurations of heuristic mode A, those that convert inputs down left out and for float32
-without TF32 those on tensor cores; the first that gives a plan is taken; else the same with the fallback list. Needs
-neither torch nor a GPU.
+`cudnn.benchmark` off: engine configurations of heuristic mode A, without those that convert inputs down and, for
+float32 without TF32, those on tensor cores; the first that gives a plan is taken; else the same with the fallback list.
+Needs neither torch nor a GPU.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ _DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 9}
 _CROSS_CORRELATION = 1
 _MODE_A, _MODE_FALLBACK = 3, 2
 _NOTE_TENSOR_CORE, _NOTE_DOWN_CONVERT = 0, 1
-_NOTE_COUNT, _ENGINE_COUNT_LIMIT = 32, 1024
+_NOTE_COUNT = 32
 _ALIGNMENT_BYTES = 32
 """What torch says of its blocks, which lie at multiples of 512."""
 
@@ -73,20 +73,25 @@ def load_library() -> ctypes.CDLL:
         CudnnMissingError: there is none, or it is older than 9.8.
     """
     problems: list[str] = []
-    for path in (*_list_packaged(), "libcudnn.so.9"):
+    for path in (*_list_packaged("cudnn", "libcudnn.so.9"), "libcudnn.so.9"):
         try:
             library = ctypes.CDLL(str(path))
         except OSError as error:
             problems.append(str(error))
             continue
         library.cudnnGetVersion.restype = ctypes.c_size_t
-        version = library.cudnnGetVersion()
-        if version >= OLDEST_VERSION:
-            return library
-        problems.append(f"{path} is version {version}")
+        if library.cudnnGetVersion() < OLDEST_VERSION:
+            problems.append(f"{path} is version {library.cudnnGetVersion()}")
+            continue
+        try:
+            _load_cublas(library)
+        except OSError as error:
+            problems.append(str(error))
+            continue
+        return library
     raise CudnnMissingError(
         "workspaces from 'cudnn' need cuDNN 9.8 or later: pip install 'peakbench[cudnn]', or take the workspaces from"
-        f" 'table' or 'bound' ({'; '.join(problems)})"
+        f" 'table' or 'bound' ({'; '.join(dict.fromkeys(problems))})"
     )
 
 
@@ -100,14 +105,23 @@ def library_version() -> str:
     return f"{version // 10000}.{version // 100 % 100}.{version % 100}"
 
 
-def _list_packaged() -> list[Path]:
-    """Libraries of the packages nvidia-cudnn-cu12, nvidia-cudnn-cu13, .."""
-    try:
-        spec = find_spec("nvidia.cudnn")
-    except ModuleNotFoundError:
-        return []
-    folders = (spec and spec.submodule_search_locations) or ()
-    return [path for folder in folders if (path := Path(folder, "lib", "libcudnn.so.9")).exists()]
+def _load_cublas(library: ctypes.CDLL) -> None:
+    """Load what cuDNN's heuristics look for by name: without it, cuDNN ends the process.
+
+    Raises:
+        OSError: it is not there.
+    """
+    library.cudnnGetCudartVersion.restype = ctypes.c_size_t
+    name = f"libcublasLt.so.{library.cudnnGetCudartVersion() // 1000}"
+    packaged = _list_packaged("*", name)
+    ctypes.CDLL(str(packaged[0]) if packaged else name)
+
+
+def _list_packaged(package: str, name: str) -> list[Path]:
+    """Libraries in the packages of NVIDIA for Python (nvidia-cudnn-cu12, nvidia-cudnn-cu13, ..)."""
+    spec = find_spec("nvidia")
+    folders = dict.fromkeys((spec and spec.submodule_search_locations) or ())
+    return [path for folder in folders for path in sorted(Path(folder).glob(f"{package}/lib/{name}"))]
 
 
 class PlanQuery:
@@ -228,9 +242,7 @@ class _Descriptor:
 
     def set_text(self, name: int, text: str) -> None:
         data = text.encode()
-        _check(
-            self._library.cudnnBackendSetAttribute(self.pointer, name, _TYPE_CHAR, ctypes.c_int64(len(data)), data)
-        )
+        _check(self._library.cudnnBackendSetAttribute(self.pointer, name, _TYPE_CHAR, ctypes.c_int64(len(data)), data))
 
     def get(self, name: int, kind: int, *initial: Any) -> list[Any]:
         """Values of an attribute, at most as many as there are initial ones."""
@@ -246,7 +258,9 @@ class _Descriptor:
     def count(self, name: int, kind: int) -> int:
         count = ctypes.c_int64(0)
         _check(
-            self._library.cudnnBackendGetAttribute(self.pointer, name, kind, ctypes.c_int64(0), ctypes.byref(count), None)
+            self._library.cudnnBackendGetAttribute(
+                self.pointer, name, kind, ctypes.c_int64(0), ctypes.byref(count), None
+            )
         )
         return count.value
 

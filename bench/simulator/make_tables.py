@@ -49,25 +49,21 @@ def list_layers(network: str) -> list[ConvolutionSignature]:
     size = entry.image_size or entry.dataset.image_size
     with torch.device("meta"), torch.no_grad(), nn.modules.module.register_module_forward_pre_hook(note):
         chain = entry.build(entry.dataset, size)
-        features = images = torch.empty(1, 3, size, size)
-        for unit in chain.units:
-            features = unit(features)
-        for part, source in _list_added(chain, size):
-            part(torch.empty(1, *source)) if part is not None else None
-        _ = images
+        chain(torch.empty(1, *chain.image_shape))
+        for part, shape in _list_added(chain, size):
+            part(torch.empty(1, *shape))
     return list(layers)
 
 
 def _list_added(chain: Chain, size: int) -> Iterator[tuple[nn.Module, tuple[int, int, int]]]:
     """Auxiliary and context networks behind every stage, and the shape each of them reads."""
-    image = (3, size, size)
     stages = list(dict.fromkeys(chain.unit_shapes))
     for shape in stages:
         channels, height, _ = shape
         yield local_head(channels, height, chain.dataset.class_count, "2c2f"), shape
         yield Decoder(channels, size, chain.dataset).layers, (channels, size, size)
-        yield image_encoder(channels, height), image
-        for source in (image, *stages[: stages.index(shape) + 1]):
+        yield image_encoder(channels, height), chain.image_shape
+        for source in (chain.image_shape, *stages[: stages.index(shape) + 1]):
             yield feature_encoder(source[0], channels, height), source
 
 
@@ -108,13 +104,8 @@ def make_table(profile: DeviceProfile, layers: Sequence[ConvolutionSignature]) -
                     )
                     if runs_on_cudnn(signature, profile.capability):
                         sizes[signature] = source(signature)
-    return format_table(
-        sizes,
-        (
-            f"Workspaces in bytes that cuDNN {library_version()} would ask for on {profile.title};"
-            " made by python -m bench.simulator.make_tables",
-        ),
-    )
+    asked = f"Workspaces in bytes that cuDNN {library_version()} would ask for on {profile.title}"
+    return format_table(sizes, [f"{asked}; made by python -m bench.simulator.make_tables"])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,8 +1,8 @@
 """What operators allocate for themselves on CUDA, beside their outputs.
 
-A plan says, for one call, in which order memory comes and goes: temporaries are born and die, outputs are born. An operator
-without a rule allocates its outputs in order and nothing else. A rule follows the C++ source it names, and was held
-against the events of torch's own CUDA dispatch (`tests/oracle/record_operators.py`).
+A plan says, for one call, in which order memory comes and goes: temporaries are born and die, outputs are born. An
+operator without a rule allocates its outputs in order and nothing else. A rule follows the C++ source it names, and was
+held against the events of torch's own CUDA dispatch (`tests/oracle/record_operators.py`).
 
 Known limitations: workspaces of cuDNN are not here; sizes that depend on data (`nonzero`, boolean masks) have no rule;
 depthwise convolutions in float16 are taken for torch's own kernels, although cuDNN gets some of them.
@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from bench.simulator.workspaces import ConvolutionSignature, Direction
 
 aten = torch.ops.aten
 
@@ -54,6 +56,10 @@ class Device:
     multiprocessors: int = 132
     threads_per_multiprocessor: int = 2048
     torch_version: tuple[int, int] = (2, 15)
+    convolution_workspace: Callable[[ConvolutionSignature], int] | None = None
+    """Bytes cuDNN takes for one of the three convolutions of a layer; None: nothing."""
+    tf32: bool = True
+    """Whether cuDNN may run float32 convolutions as TF32."""
 
 
 def plan_call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], device: Device) -> Plan | None:
@@ -118,7 +124,7 @@ def _copy_if(wanted: bool, tensor: Tensor) -> int:
     return _bytes(tensor) if wanted else 0
 
 
-# --- reductions (ATen/native/cuda/Reduce.cuh) -----------------------------------------------------------------------------
+# --- reductions (ATen/native/cuda/Reduce.cuh) -------------------------------------------------------------------------
 
 _WARP = 32
 _MAX_THREADS = 512
@@ -138,18 +144,17 @@ class _Axis:
     input: int
 
 
-def _axes(shape: Sequence[int], strides: Sequence[int], dims: Sequence[int], width: int, output_width: int) -> list[_Axis]:
+def _axes(shape: Sequence[int], strides: Sequence[int], dims: Sequence[int], width: int) -> list[_Axis]:
     """Dimensions of a reduction, reordered and coalesced as TensorIterator does, fastest first.
 
     Args:
         shape: of the input.
         strides: of the input, in elements.
         dims: reduced dimensions, not negative.
-        width: bytes of an input element.
-        output_width: bytes of an output element.
+        width: bytes of an element, of the output too.
     """
     axes: list[_Axis] = []
-    output_stride = output_width
+    output_stride = width
     for dim in reversed(range(len(shape))):
         reduced = dim in dims
         axes.append(_Axis(shape[dim], 0 if reduced else output_stride, strides[dim] * width))
@@ -194,11 +199,12 @@ def _coalesce(axes: list[_Axis]) -> list[_Axis]:
     return merged
 
 
-def _pieces(axes: list[_Axis], widths: tuple[int, int]) -> Iterator[list[_Axis]]:
+def _pieces(axes: list[_Axis]) -> Iterator[list[_Axis]]:
     """Halves of a reduction until 32 bits can index each (with_32bit_indexing)."""
     numel = math.prod(axis.extent for axis in axes)
-    spans = [sum((axis.extent - 1) * stride for axis, stride in zip(axes, strides, strict=True)) for strides in _strides(axes)]
-    if numel <= _MAX_INDEX and max(spans, default=0) < _MAX_INDEX:
+    output_span = sum((axis.extent - 1) * axis.output for axis in axes)
+    input_span = sum((axis.extent - 1) * axis.input for axis in axes)
+    if max(numel, output_span + 1, input_span + 1) <= _MAX_INDEX:
         yield axes
         return
     extents = [(axis.extent - 1) * max(axis.output, axis.input) for axis in axes]
@@ -208,11 +214,7 @@ def _pieces(axes: list[_Axis], widths: tuple[int, int]) -> Iterator[list[_Axis]]
     half = whole.extent // 2
     for extent in (half, whole.extent - half):
         part = _Axis(extent, whole.output, whole.input)
-        yield from _pieces([*axes[:cut], part, *axes[cut + 1 :]], widths)
-
-
-def _strides(axes: list[_Axis]) -> tuple[list[int], list[int]]:
-    return [axis.output for axis in axes], [axis.input for axis in axes]
+        yield from _pieces([*axes[:cut], part, *axes[cut + 1 :]])
 
 
 def _staging(axes: list[_Axis], width: int, accumulator: int, values: int, device: Device) -> tuple[int, int]:
@@ -328,12 +330,12 @@ def _reduce(
     if 0 in source.shape:
         return
     chosen = [dims] if isinstance(dims, int) else list(dims or range(rank))
-    axes = _axes(source.shape, source.strides, [dim % rank for dim in chosen], source.width, source.width)
-    for piece in _pieces(axes, (source.width, source.width)):
+    axes = _axes(source.shape, source.strides, [dim % rank for dim in chosen], source.width)
+    for piece in _pieces(axes):
         draft.passing(*_staging(piece, source.width, accumulator or max(source.width, 4), values, draft.device))
 
 
-def _sum(draft: _Draft, source: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> None:
+def _sum(draft: _Draft, source: Tensor, dim: Any = None, *_: Any, dtype: torch.dtype | None = None) -> None:
     """ReduceSumProdKernel.cu; integers and booleans are converted to int64 first (make_reduction)."""
     draft.output()
     floating = source.dtype.is_floating_point
@@ -376,13 +378,13 @@ def _any(draft: _Draft, source: Tensor, dim: Any = None, *_: Any) -> None:
     _reduce(draft, _input(source), dim, accumulator=1)
 
 
-def _max_dim(draft: _Draft, source: Tensor, dim: int, keepdim: bool = False) -> None:
+def _max_dim(draft: _Draft, source: Tensor, dim: int, *_: Any) -> None:
     """TensorCompare.cu: a value and its index per thread, 16 bytes."""
     draft.outputs(2)
     _reduce(draft, _input(source), dim, accumulator=16)
 
 
-def _argmax(draft: _Draft, source: Tensor, dim: int | None = None, keepdim: bool = False) -> None:
+def _argmax(draft: _Draft, source: Tensor, dim: int | None = None, *_: Any) -> None:
     draft.output()
     _reduce(draft, _input(source), dim, accumulator=16)
 
@@ -396,19 +398,13 @@ def _variance(outputs: int) -> Rule:
     return rule
 
 
-def _vector_norm(
-    draft: _Draft, source: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None  # noqa: A002
-) -> None:
+def _vector_norm(draft: _Draft, source: Tensor, _order: Any = 2, dim: Any = None, *_: Any, **__: Any) -> None:
     """ReduceNormKernel.cu."""
     draft.output()
     _reduce(draft, _input(source), dim)
 
 
-def _norm(draft: _Draft, source: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> None:
-    _vector_norm(draft, source, p, dim, keepdim)
-
-
-def _logsumexp(draft: _Draft, source: Tensor, dim: Sequence[int], keepdim: bool = False) -> None:
+def _logsumexp(draft: _Draft, source: Tensor, dim: Sequence[int], *_: Any) -> None:
     """ReduceOps.cpp, logsumexp_out_impl: maxima; where they are infinite; exponentials; the result last."""
     rank, width = source.dim(), source.element_size()
     reduced = {index % rank for index in dim} or set(range(rank))
@@ -422,7 +418,7 @@ def _logsumexp(draft: _Draft, source: Tensor, dim: Sequence[int], keepdim: bool 
     draft.dies(exponentials, maxima)
 
 
-# --- losses ---------------------------------------------------------------------------------------------------------------
+# --- losses -----------------------------------------------------------------------------------------------------------
 
 _NO_REDUCTION, _MEAN = 0, 1
 
@@ -436,8 +432,8 @@ def _broadcast(*tensors: Tensor) -> tuple[tuple[int, ...], int]:
     return tuple(shape), math.prod(shape) * kind.itemsize
 
 
-def _elementwise_loss(draft: _Draft, source: Tensor, target: Tensor, reduction: int = _MEAN, *_: Any, **__: Any) -> None:
-    """Loss.cpp, mse_loss and smooth_l1_loss: the output is made at full size; what is reduced is a second such tensor."""
+def _elementwise_loss(draft: _Draft, source: Tensor, target: Tensor, reduction: int = _MEAN, *_: Any) -> None:
+    """Loss.cpp, mse_loss, smooth_l1_loss: the output is made at full size; what is reduced is a second such tensor."""
     shape, size = _broadcast(source, target)
     draft.output(0, size)
     if reduction != _NO_REDUCTION:
@@ -459,7 +455,7 @@ def _huber_loss(draft: _Draft, source: Tensor, target: Tensor, reduction: int = 
 
 
 def _binary_cross_entropy(
-    draft: _Draft, source: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = _MEAN
+    draft: _Draft, source: Tensor, _target: Tensor, _weight: Tensor | None = None, reduction: int = _MEAN
 ) -> None:
     """Loss.cu: one loss per element; the mean is copied into that tensor, whose storage keeps its size."""
     draft.output(0, _bytes(source))
@@ -473,7 +469,7 @@ def _cross_entropy_with_logits(
     draft: _Draft,
     source: Tensor,
     target: Tensor,
-    weight: Tensor | None = None,
+    _weight: Tensor | None = None,
     pos_weight: Tensor | None = None,
     reduction: int = _MEAN,
 ) -> None:
@@ -495,7 +491,7 @@ def _cross_entropy_with_logits(
 
 
 def _nll_loss2d(
-    draft: _Draft, source: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore_index: int
+    draft: _Draft, _source: Tensor, _target: Tensor, _weight: Tensor | None, reduction: int, *_: Any
 ) -> None:
     """NLLLoss2d.cu: the total weight is made before the loss, which is there at once where it is reduced."""
     if reduction == _NO_REDUCTION:
@@ -505,7 +501,7 @@ def _nll_loss2d(
         draft.outputs(2)
 
 
-# --- matrix products (ATen/native/cuda/Blas.cpp, ATen/native/cuda/cuBlasCommonArgs.h) ---------------------------------------
+# --- matrix products (ATen/native/cuda/Blas.cpp, ATen/native/cuda/cuBlasCommonArgs.h) ---------------------------------
 
 
 def cublas_workspace_bytes(device: Device) -> int:
@@ -555,11 +551,11 @@ def _bmm(draft: _Draft, left: Tensor, right: Tensor) -> None:
         _multiply(draft, copies, cublas_workspace_bytes(draft.device))
 
 
-def _baddbmm(draft: _Draft, bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> None:
+def _baddbmm(draft: _Draft, _bias: Tensor, left: Tensor, right: Tensor, **_: Any) -> None:
     _bmm(draft, left, right)
 
 
-def _addmm(draft: _Draft, bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> None:
+def _addmm(draft: _Draft, bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, **_: Any) -> None:
     """A bias vector is added by cuBLASLt where it can be (isInputCompliesAddmmCudaLt)."""
     inner, columns = right.shape
     vector = bias.is_contiguous() and bias.shape in ((columns,), (1, columns))
@@ -571,30 +567,27 @@ def _addmm(draft: _Draft, bias: Tensor, left: Tensor, right: Tensor, *, beta: fl
     _multiply(draft, copies, CUBLASLT_WORKSPACE_BYTES)
 
 
-def _addmm_activation(draft: _Draft, bias: Tensor, left: Tensor, right: Tensor, **options: Any) -> None:
-    _addmm(draft, bias, left, right, beta=options.get("beta", 1))
-
-
 def _mv(draft: _Draft, matrix: Tensor, vector: Tensor) -> None:
     """Blas.cpp, addmv_out_cuda: rows or columns must be dense, and the vector must not be expanded."""
     draft.output()
     rows, columns = matrix.shape
     row_stride, column_stride = matrix.stride()
-    readable = (column_stride == 1 and row_stride >= max(1, columns)) or (row_stride == 1 and column_stride >= max(1, rows))
-    copies = [_copy_if(not readable, matrix), _copy_if(vector.stride(0) == 0, vector)]
+    in_rows = column_stride == 1 and row_stride >= max(1, columns)
+    in_columns = row_stride == 1 and column_stride >= max(1, rows)
+    copies = [_copy_if(not (in_rows or in_columns), matrix), _copy_if(vector.stride(0) == 0, vector)]
     _multiply(draft, copies[::-1], cublas_workspace_bytes(draft.device))
 
 
-def _addmv(draft: _Draft, bias: Tensor, matrix: Tensor, vector: Tensor, *, beta: float = 1, alpha: float = 1) -> None:
+def _addmv(draft: _Draft, _bias: Tensor, matrix: Tensor, vector: Tensor, **_: Any) -> None:
     _mv(draft, matrix, vector)
 
 
-def _dot(draft: _Draft, first: Tensor, second: Tensor) -> None:
+def _dot(draft: _Draft, *_: Tensor) -> None:
     draft.output()
     draft.passing(cublas_workspace_bytes(draft.device), workspace=True)
 
 
-# --- convolution (ATen/native/Convolution.cpp, ATen/native/cudnn/ConvShared.cpp) --------------------------------------------
+# --- convolution (ATen/native/Convolution.cpp, ATen/native/cudnn/ConvShared.cpp) --------------------------------------
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
@@ -630,45 +623,73 @@ def _is_native_depthwise(source: Tensor, weight: Tensor, transposed: bool, group
     return depthwise and not transposed and source.dim() in (4, 5) and not _suggests_channels_last(source, weight)
 
 
-def _convolution(
-    draft: _Draft,
-    source: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: bool,
-    output_padding: Any,
-    groups: int,
-) -> None:
+def lay_out(func: Any, args: tuple[Any, ...], result: Any) -> Any:
+    """The result of a call with the strides it has on CUDA.
+
+    The meta kernel of a convolution forgets channels_last, which decides what later operators copy.
+    """
+    if func is aten.convolution.default and _suggests_channels_last(args[0], args[1]):
+        kind = torch.channels_last if result.dim() == 4 else torch.channels_last_3d  # noqa: PLR2004
+        return result.contiguous(memory_format=kind)
+    return result
+
+
+def _convolution(draft: _Draft, source: Tensor, weight: Tensor, _bias: Tensor | None, *layer: Any) -> None:
     """Input and weight are brought to one memory format; the bias is added in place."""
     channels_last = _suggests_channels_last(source, weight)
-    copied = draft.born(_copy_if(not _is_laid_out(source, channels_last), source))
+    source_copy = draft.born(_copy_if(not _is_laid_out(source, channels_last), source))
     draft.output()
-    draft.passing(_copy_if(not _is_laid_out(weight, channels_last), weight))
-    draft.dies(copied)
+    weight_copy = draft.born(_copy_if(not _is_laid_out(weight, channels_last), weight))
+    draft.passing(_workspace(draft.device, "forward", source, weight, layer), workspace=True)
+    draft.dies(weight_copy, source_copy)
+
+
+def _workspace(device: Device, direction: Direction, source: Tensor, weight: Tensor, layer: Sequence[Any]) -> int:
+    """Bytes cuDNN takes for a convolution; layer: stride, padding, dilation, transposed, output padding, groups."""
+    if device.convolution_workspace is None or source.dtype not in _CUDNN_TYPES:
+        return 0
+    stride, padding, dilation, transposed, output_padding, groups = layer
+    if _is_native_depthwise(source, weight, transposed, groups):
+        return 0
+    spatial = source.dim() - 2
+    return device.convolution_workspace(
+        ConvolutionSignature(
+            direction=direction,
+            dtype=_CUDNN_TYPES[source.dtype],
+            tf32=device.tf32,
+            channels_last=_suggests_channels_last(source, weight),
+            input_shape=tuple(source.shape),
+            weight_shape=tuple(weight.shape),
+            stride=_per_dimension(stride, spatial),
+            padding=_per_dimension(padding, spatial),
+            dilation=_per_dimension(dilation, spatial),
+            output_padding=_per_dimension(output_padding, spatial) if transposed else (),
+            groups=groups,
+            transposed=transposed,
+        )
+    )
+
+
+_CUDNN_TYPES = {
+    torch.float32: "float32",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float64: "float64",
+}
+
+
+def _per_dimension(values: Sequence[int], count: int) -> tuple[int, ...]:
+    return tuple(values) if len(values) == count else tuple(values) * count
 
 
 def _convolution_backward(
-    draft: _Draft,
-    gradient: Tensor,
-    source: Tensor,
-    weight: Tensor,
-    bias_sizes: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: bool,
-    output_padding: Any,
-    groups: int,
-    output_mask: Sequence[bool],
+    draft: _Draft, gradient: Tensor, source: Tensor, weight: Tensor, _bias_sizes: Any, *layer_and_mask: Any
 ) -> None:
     """Gradient of the input, of the weight, of the bias; each brings what it reads to one memory format."""
-    of_input, of_weight, of_bias = output_mask
+    *layer, (of_input, of_weight, of_bias) = layer_and_mask
+    transposed, groups = layer[3], layer[5]
     channels_last = _suggests_channels_last(source, weight)
     source_copy = draft.born(_copy_if(not _is_laid_out(source, channels_last), source))
-    gradient_shape = tuple(gradient.shape)
     if _is_native_depthwise(source, weight, transposed, groups):
         # DepthwiseConv2d.cu: weight first
         gradient_copy = draft.born(_copy_if(not gradient.is_contiguous(), gradient))
@@ -676,41 +697,40 @@ def _convolution_backward(
             draft.output(int(of_input))
         if of_input:
             draft.output(0)
-        draft.dies(gradient_copy)
     else:
         # A transposed convolution makes the gradient contiguous once; others only change its memory format.
         laid_out = _is_laid_out(gradient, channels_last)
-        whole = not laid_out if transposed else channels_last != _is_channels_last(gradient)
-        gradient_copy = draft.born(_copy_if(whole, gradient))
-        passing = _copy_if(not laid_out and not whole, gradient)
+        at_once = not laid_out if transposed else channels_last != _is_channels_last(gradient)
+        gradient_copy = draft.born(_copy_if(at_once, gradient))
+        copy_bytes = _copy_if(not laid_out and not at_once, gradient)
         if of_input:
             draft.output(0)
-            draft.passing(_copy_if(not _is_laid_out(weight, channels_last), weight))
-            draft.passing(passing)
+            copies = [draft.born(_copy_if(not _is_laid_out(weight, channels_last), weight)), draft.born(copy_bytes)]
+            draft.passing(_workspace(draft.device, "input_gradient", source, weight, layer), workspace=True)
+            draft.dies(*reversed(copies))
         if of_weight:
-            again = draft.born(passing)
+            copied = draft.born(copy_bytes)
             draft.output(int(of_input))
-            draft.dies(again)
-        draft.dies(gradient_copy)
+            draft.passing(_workspace(draft.device, "weight_gradient", source, weight, layer), workspace=True)
+            draft.dies(copied)
+    draft.dies(gradient_copy)
     if of_bias:
         draft.output(int(of_input) + int(of_weight))
-        dims = [dim for dim in range(len(gradient_shape)) if dim != 1]
-        _reduce(draft, _input(gradient), dims)
+        _reduce(draft, _input(gradient), [dim for dim in range(gradient.dim()) if dim != 1])
     draft.dies(source_copy)
 
 
-# --- normalisation --------------------------------------------------------------------------------------------------------
+# --- normalisation ----------------------------------------------------------------------------------------------------
 
 
-def _group_norm(
-    draft: _Draft, source: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, C: int, HxW: int, group: int, eps: float  # noqa: N803
-) -> None:
-    """group_norm_kernel.cu: means and deviations in float32 where the input is narrower; scale and shift per channel."""
-    copied = draft.born(_copy_if(not (source.is_contiguous() or _is_channels_last(source)), source))
+def _group_norm(draft: _Draft, source: Tensor, weight: Tensor | None, bias: Tensor | None, *sizes: float) -> None:
+    """group_norm_kernel.cu: statistics in float32 where the input is narrower; scale and shift per channel."""
+    images, channels, _, groups, _ = sizes
+    copied = draft.born(_copy_if(not _is_laid_out(source, _is_channels_last(source)), source))
     draft.outputs(3)
     wide = max(source.element_size(), 4)
-    statistics = N * group * wide if source.element_size() < wide else 0
-    affine = N * C * wide if weight is not None or bias is not None else 0
+    statistics = int(images * groups) * wide if source.element_size() < wide else 0
+    affine = int(images * channels) * wide if weight is not None or bias is not None else 0
     draft.passing(statistics, statistics, affine, affine)
     draft.dies(copied)
 
@@ -719,29 +739,30 @@ def _group_norm_backward(
     draft: _Draft,
     gradient: Tensor,
     source: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
+    _mean: Tensor,
+    _deviation: Tensor,
     weight: Tensor | None,
-    N: int,  # noqa: N803
-    C: int,  # noqa: N803
-    HxW: int,  # noqa: N803
-    group: int,
+    images: int,
+    channels: int,
+    pixels: int,
+    groups: int,
     output_mask: Sequence[bool],
 ) -> None:
-    """group_norm_kernel.cu: two sums per channel; for the input's gradient two per group and one more per channel."""
+    """group_norm_kernel.cu: two sums per channel; for the input's gradient two per group and a factor per channel."""
+    channels_last = _is_channels_last(source)
+    copies = [draft.born(_copy_if(not _is_laid_out(tensor, channels_last), tensor)) for tensor in (gradient, source)]
     draft.outputs(sum(output_mask))
     wide = max(source.element_size(), 4)
-    sums = [draft.born(N * C * wide) for _ in range(2)]
+    sums = [draft.born(images * channels * wide) for _ in range(2)]
     if output_mask[0]:
-        groups = [draft.born(N * group * wide) for _ in range(2)]
-        channels = draft.born(N * C * wide if weight is not None and HxW > 1 else 0)
-        draft.dies(*reversed(groups), channels)
-    draft.dies(*reversed(sums))
+        of_groups = [draft.born(images * groups * wide) for _ in range(2)]
+        factored = weight is not None and pixels > 1 and not channels_last
+        factors = draft.born(images * channels * wide if factored else 0)
+        draft.dies(*reversed(of_groups), factors)
+    draft.dies(*reversed(sums), *reversed(copies))
 
 
-def _layer_norm(
-    draft: _Draft, source: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
-) -> None:
+def _layer_norm(draft: _Draft, source: Tensor, *_: Any) -> None:
     """layer_norm_kernel.cu: a non-contiguous input is copied."""
     copied = draft.born(_copy_if(not source.is_contiguous(), source))
     draft.outputs(3)
@@ -758,11 +779,7 @@ def _layer_norm_backward(
     gradient: Tensor,
     source: Tensor,
     normalized_shape: Sequence[int],
-    mean: Tensor,
-    rstd: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    output_mask: Sequence[bool],
+    *others: Any,
 ) -> None:
     """layer_norm_kernel.cu: with many short rows, weight and bias gradients are summed in two stages."""
     source_copy = draft.born(_copy_if(not source.is_contiguous(), source))
@@ -771,7 +788,7 @@ def _layer_norm_backward(
     width = source.element_size()
     column_blocks = _divide_up(columns, _WARP)
     staged = rows > _MANY_ROWS and columns // _WARP < draft.device.multiprocessors // 2
-    of_input, *of_affine = output_mask
+    of_input, *of_affine = others[-1]
     count = sum(of_affine)
     if of_input:
         draft.output(0)
@@ -793,34 +810,30 @@ def _layer_norm_backward(
     draft.dies(gradient_copy, source_copy)
 
 
-def _batch_norm(
-    draft: _Draft, source: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, *_: Any
-) -> None:
+def _batch_norm(draft: _Draft, _source: Tensor, *others: Any) -> None:
     """Normalization.cuh; with running statistics cuDNN saves nothing."""
-    draft.output(0)
-    if training:
-        draft.output(1)
-        draft.output(2)
+    training = others[4]
+    draft.outputs(3 if training else 1)
 
 
-def _softmax(draft: _Draft, source: Tensor, dim: int, half_to_float: bool) -> None:
+def _softmax(draft: _Draft, source: Tensor, *_: Any) -> None:
     """SoftMax.cu: a non-contiguous input is copied."""
     draft.output()
     draft.passing(_copy_if(not source.is_contiguous(), source))
 
 
-def _softmax_backward(draft: _Draft, gradient: Tensor, output: Tensor, dim: int, input_dtype: torch.dtype) -> None:
+def _softmax_backward(draft: _Draft, gradient: Tensor, output: Tensor, *_: Any) -> None:
     """SoftMax.cu: the product of gradient and output."""
     draft.output()
     draft.passing(_broadcast(gradient, output)[1])
 
 
-def _log_softmax_backward(draft: _Draft, gradient: Tensor, output: Tensor, dim: int, input_dtype: torch.dtype) -> None:
+def _log_softmax_backward(draft: _Draft, gradient: Tensor, output: Tensor, *_: Any) -> None:
     draft.output()
     draft.passing(*(_copy_if(not tensor.is_contiguous(), tensor) for tensor in (gradient, output)))
 
 
-# --- sorted indices (cub, ATen/native/cuda/EmbeddingBackwardKernel.cu, Indexing.cu) -----------------------------------------
+# --- sorted indices (cub, ATen/native/cuda/EmbeddingBackwardKernel.cu, Indexing.cu) -----------------------------------
 
 _ALIGNMENT = 256
 _DIGITS = 256
@@ -839,7 +852,7 @@ def _sort_bytes(count: int, width: int, most: int, device: Device) -> int:
     if count <= (2304 if width == 8 else 4864):  # noqa: PLR2004
         return 1
     passes = _divide_up(max(most.bit_length(), 1), 8)
-    tile = _by_capability(device, *((2816, 3840, 4608) if width == 8 else (5888, 6528, 6528)))  # noqa: PLR2004
+    tile = _by_capability(device, *((2816, 3840, 4608) if width == 8 else (11776, 6528, 6528)))  # noqa: PLR2004
     size = _ALIGNMENT - 1 + _aligned(passes * _DIGITS * 8) + _aligned(passes * 4)
     size += _divide_up(count, tile) * _DIGITS * 4
     return size + (2 * _aligned(count * width) if passes > 1 else 0)
@@ -877,7 +890,7 @@ def _embedding_backward(
     gradient: Tensor,
     indices: Tensor,
     num_weights: int,
-    padding_idx: int = -1,
+    _padding: int = -1,
     scale_grad_by_freq: bool = False,
 ) -> None:
     """Embedding.cu and EmbeddingBackwardKernel.cu: few indices are added one by one; many are sorted into segments."""
@@ -907,8 +920,16 @@ def _embedding_backward(
     draft.passing(_scan_bytes(most, width))
     total = draft.born(8)
     partial = count // _ROWS_PER_THREAD + most
-    accumulator = max(gradient.element_size(), 4)
-    draft.passing(partial * width, partial * gradient.shape[-1] * accumulator)
+    columns = gradient.shape[-1]
+    wide = max(gradient.element_size(), 4)
+    # A block of threads takes one segment, or 1024 columns of it.
+    blocks = _divide_up(most * _padded(columns, _WARP), min(_padded(columns, _WARP), 1024))
+    if blocks < 4 * draft.device.multiprocessors and partial > 4 * blocks:
+        # Few long segments are added up atomically.
+        accumulated = num_weights * columns * wide if gradient.element_size() < wide else 0
+        draft.passing(partial * width, partial * width, accumulated)
+    else:
+        draft.passing(partial * width, partial * columns * wide)
     draft.dies(total, *reversed(parts), *reversed(segments), *reversed(kept), gradient_copy)
 
 
@@ -919,34 +940,35 @@ def _index_put(
     given = [index for index in indices if index is not None]
     if not accumulate or any(index.dtype in (torch.bool, torch.uint8) for index in given):
         return
-    shape = torch.broadcast_shapes(*(index.shape for index in given))
-    count = math.prod(shape)
+    count = math.prod(torch.broadcast_shapes(*(index.shape for index in given)))
     size = count * 8
     linear = draft.born(size)
     draft.passing(size)
-    for _ in given[1:]:
+    for _index in given[1:]:
         position, wrapped = draft.born(size), draft.born(size)
         draft.dies(position, wrapped)
-    wanted = count * math.prod(
-        extent for dim, extent in enumerate(source.shape) if dim >= len(indices) or indices[dim] is None
-    )
+    indexed = [dim for dim, index in enumerate(indices) if index is not None]
+    together = indexed[-1] - indexed[0] + 1 == len(indexed)
+    # Indexed dimensions that are apart are moved to the front.
+    moved = draft.born(_copy_if(not together, source))
+    wanted = count * math.prod(extent for dim, extent in enumerate(source.shape) if dim not in indexed)
     value_copy = draft.born(wanted * values.element_size() if values.numel() != wanted else 0)
     kept = [draft.born(size) for _ in range(3)]
-    extents = (extent for extent, index in zip(source.shape, indices, strict=False) if index is not None)
+    extents = source.shape[: indexed[-1] + 1] if together else (source.shape[dim] for dim in indexed)
     draft.passing(_sort_bytes(count, 8, math.prod(extents), draft.device))
-    draft.dies(*reversed(kept), value_copy, linear)
+    draft.dies(*reversed(kept), value_copy, moved, linear)
 
 
-# --- dropout and attention ------------------------------------------------------------------------------------------------
+# --- dropout and attention --------------------------------------------------------------------------------------------
 
 
-def _dropout(draft: _Draft, source: Tensor, p: float, train: bool | None) -> None:
+def _dropout(draft: _Draft, *_: Any) -> None:
     """Dropout.cu: a mask of one byte per element, then the output."""
     draft.output(1)
     draft.output(0)
 
 
-_ATTENTION_BLOCK = 64
+_ATTENTION_TILE = 64
 _FLASH_ROWS = 128
 
 
@@ -956,14 +978,14 @@ def _padded(number: int, multiple: int) -> int:
 
 def _efficient_attention(
     draft: _Draft,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_bias: Tensor | None,
+    _query: Tensor,
+    _key: Tensor,
+    _value: Tensor,
+    _bias: Tensor | None,
     compute_log_sumexp: bool,
     dropout_p: float = 0.0,
-    is_causal: bool = False,
-    **_: Any,
+    *_: Any,
+    **__: Any,
 ) -> None:
     """attention.cu, _efficient_attention_forward: with dropout, seed and offset stay on the host."""
     if dropout_p == 0:
@@ -978,23 +1000,20 @@ def _efficient_attention_backward(
     draft: _Draft,
     gradient: Tensor,
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_bias: Tensor | None,
+    _key: Tensor,
+    _value: Tensor,
+    _bias: Tensor | None,
     out: Tensor,
     *_: Any,
     **__: Any,
 ) -> None:
-    """attention_backward.cu: products of gradient and output, their sums, and a workspace to accumulate in.
-
-    float32, and 16 bits with heads of up to 64 elements.
-    """
+    """attention_backward.cu: products of gradient and output, their sums, and a workspace to accumulate in."""
     batch, heads, rows, columns = query.shape
     copied = draft.born(_copy_if(not gradient.transpose(1, 2).is_contiguous(), gradient))
     for index in range(3):
         draft.output(index)
     sums = batch * heads * rows * 4
-    if query.element_size() == 4:  # noqa: PLR2004
+    if query.dtype == torch.float32:
         products = draft.born(out.numel() * 4)
         delta = draft.born(sums)
         delta_copy = draft.born(sums)
@@ -1002,16 +1021,45 @@ def _efficient_attention_backward(
         delta = delta_copy
     else:
         delta = draft.born(sums)
-    blocks = _divide_up(rows, _ATTENTION_BLOCK)
-    block_bytes = _ATTENTION_BLOCK * _padded(columns, _ATTENTION_BLOCK) * 4 + 16
-    workspace = draft.born(batch * heads * blocks * block_bytes)
+    # Each tile of the query's gradient has a lock beside it.
+    large, ampere = columns > _ATTENTION_TILE, draft.device.capability >= (8, 0)
+    narrow = query.element_size() == 2  # noqa: PLR2004
+    tile_rows = 2 * _ATTENTION_TILE if large and (ampere or narrow) else _ATTENTION_TILE
+    tile_columns = 2 * _ATTENTION_TILE if large and ampere and narrow else _ATTENTION_TILE
+    tiles = _divide_up(rows, tile_rows) * _divide_up(columns, tile_columns)
+    workspace = draft.born(batch * heads * tiles * (tile_rows * tile_columns * 4 + 16))
     draft.dies(delta, workspace, copied)
 
 
-def _flash_attention(
-    draft: _Draft, query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0, *_: Any, **__: Any
+def _cudnn_attention(
+    draft: _Draft,
+    _query: Tensor,
+    _key: Tensor,
+    _value: Tensor,
+    _bias: Tensor | None,
+    compute_log_sumexp: bool,
+    *_: Any,
+    **__: Any,
 ) -> None:
-    """flash_attn/flash_api.cpp, mha_fwd: few queries are shared out by splitting the keys."""
+    """attention.cu, _scaled_dot_product_cudnn_attention_cuda, without the workspace of cuDNN's plan."""
+    draft.output(2)
+    draft.output(3)
+    draft.output(0)
+    if compute_log_sumexp:
+        draft.output(1)
+
+
+def _cudnn_attention_backward(draft: _Draft, _gradient: Tensor, query: Tensor, *_: Any, **__: Any) -> None:
+    """MHA.cpp, run_cudnn_SDP_bprop: cuDNN's front end accumulates the query's gradient and sums in float32."""
+    batch, heads, rows, columns = query.shape
+    draft.outputs(3)
+    draft.passing(batch * heads * rows * (columns + 1) * 4, workspace=True)
+
+
+def _flash_attention(
+    draft: _Draft, query: Tensor, key: Tensor, _value: Tensor, dropout_p: float = 0.0, *_: Any, **__: Any
+) -> None:
+    """flash_api.cpp, mha_fwd: few queries are shared out by splitting the keys."""
     batch, heads, rows, columns = query.shape
     draft.outputs(2)
     splits = 1 if dropout_p else _flash_splits(batch * heads, rows, key.shape[2], columns, draft.device)
@@ -1045,9 +1093,9 @@ def _flash_splits(heads: int, rows: int, keys: int, columns: int, device: Device
 
 
 def _flash_attention_backward(
-    draft: _Draft, gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, *_: Any, **__: Any
+    draft: _Draft, gradient: Tensor, query: Tensor, key: Tensor, _value: Tensor, out: Tensor, *_: Any, **__: Any
 ) -> None:
-    """flash_attn/flash_api.cpp, mha_bwd: sums of the softmax, the query's gradient in float32, grouped keys expanded."""
+    """flash_api.cpp, mha_bwd: sums of the softmax, the query's gradient in float32, grouped keys expanded."""
     batch, heads, rows, columns = query.shape
     copies = [draft.born(_copy_if(not t.transpose(1, 2).is_contiguous(), t)) for t in (gradient, out)]
     for index in range(3):
@@ -1058,13 +1106,13 @@ def _flash_attention_backward(
     draft.dies(*reversed(copies))
 
 
-# --- lists of tensors (ATen/native/cuda/ForeachReduceOp.cu) -------------------------------------------------------------------
+# --- lists of tensors (ATen/native/cuda/ForeachReduceOp.cu) -----------------------------------------------------------
 
 _CHUNK = 65536
 """Elements one block takes of a tensor."""
 
 
-def _foreach_norm(draft: _Draft, tensors: Sequence[Tensor], ord: Any = 2, dtype: Any = None) -> None:  # noqa: A002
+def _foreach_norm(draft: _Draft, tensors: Sequence[Tensor], *_: Any) -> None:
     """Start of every tensor's chunks, one value per chunk, then the norms; one by one where types differ."""
     if len({tensor.dtype for tensor in tensors}) > 1:
         for index, tensor in enumerate(tensors):
@@ -1078,14 +1126,14 @@ def _foreach_norm(draft: _Draft, tensors: Sequence[Tensor], ord: Any = 2, dtype:
     draft.dies(values, starts)
 
 
-def _roll(draft: _Draft, source: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> None:
+def _roll(draft: _Draft, source: Tensor, _shifts: Sequence[int], dims: Sequence[int] = ()) -> None:
     """TensorTransformations.h, roll_common: one dimension after the other."""
     rolled = [draft.born(_bytes(source)) for _ in dims[1:]]
     draft.output()
     draft.dies(*reversed(rolled))
 
 
-def _log_sigmoid(draft: _Draft, source: Tensor) -> None:
+def _log_sigmoid(draft: _Draft, *_: Any) -> None:
     """ActivationLogSigmoidKernel.cu: there is no buffer on CUDA."""
     draft.output(0)
 
@@ -1113,8 +1161,8 @@ RULES: dict[Any, Rule] = {
     aten.var_mean.correction: _variance(2),
     aten.std_mean.correction: _variance(2),
     aten.linalg_vector_norm.default: _vector_norm,
-    aten.norm.Scalar: _norm,
-    aten.norm.ScalarOpt_dim: _norm,
+    aten.norm.Scalar: _vector_norm,
+    aten.norm.ScalarOpt_dim: _vector_norm,
     aten.logsumexp.default: _logsumexp,
     aten.mse_loss.default: _elementwise_loss,
     aten.smooth_l1_loss.default: _elementwise_loss,
@@ -1128,7 +1176,7 @@ RULES: dict[Any, Rule] = {
     aten.bmm.default: _bmm,
     aten.baddbmm.default: _baddbmm,
     aten.addmm.default: _addmm,
-    aten._addmm_activation.default: _addmm_activation,  # noqa: SLF001
+    aten._addmm_activation.default: _addmm,  # noqa: SLF001
     aten.mv.default: _mv,
     aten.addmv.default: _addmv,
     aten.dot.default: _dot,
@@ -1144,12 +1192,13 @@ RULES: dict[Any, Rule] = {
     aten._softmax_backward_data.default: _softmax_backward,  # noqa: SLF001
     aten._log_softmax_backward_data.default: _log_softmax_backward,  # noqa: SLF001
     aten.embedding_dense_backward.default: _embedding_backward,
-    aten.index_put_.default: _index_put,
-    aten._index_put_impl_.default: _index_put,  # noqa: SLF001
+    aten._index_put_impl_.default: _index_put,
     aten.native_dropout.default: _dropout,
     aten._scaled_dot_product_efficient_attention.default: _efficient_attention,  # noqa: SLF001
     aten._scaled_dot_product_efficient_attention_backward.default: _efficient_attention_backward,  # noqa: SLF001
     aten._scaled_dot_product_flash_attention.default: _flash_attention,  # noqa: SLF001
     aten._scaled_dot_product_flash_attention_backward.default: _flash_attention_backward,  # noqa: SLF001
+    aten._scaled_dot_product_cudnn_attention.default: _cudnn_attention,  # noqa: SLF001
+    aten._scaled_dot_product_cudnn_attention_backward.default: _cudnn_attention_backward,  # noqa: SLF001
     aten._foreach_norm.Scalar: _foreach_norm,  # noqa: SLF001
 }

@@ -25,7 +25,7 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
     return torch.native_dropout(input, p, training)[0]
 
 
-def _attention(  # noqa: PLR0913, PLR0917 - as torch's
+def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -37,9 +37,7 @@ def _attention(  # noqa: PLR0913, PLR0917 - as torch's
 ) -> Tensor:
     """The memory-efficient kernel for float32 or a mask, the flash kernel for 16 bits."""
     if not query.is_meta or enable_gqa or query.dim() != 4:  # noqa: PLR2004 - (batch, heads, length, width)
-        return _plain_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
+        return _plain_attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     if attn_mask is None and query.dtype in (torch.float16, torch.bfloat16):
         return aten._scaled_dot_product_flash_attention(  # noqa: SLF001
             query, key, value, dropout_p, is_causal, scale=scale

@@ -20,13 +20,14 @@ from bench.training import build_training
 Build = Callable[[], tuple[Any, ...]]
 
 METHODS = (
-    ("e2e", 1), ("checkpoint[segments=3]", 1), ("greedy", 3), ("dgl", 3), ("dgl[step=per_module]", 3), ("dgl[head=2c2f]", 2),
-    ("infopro[softmax]", 3), ("infopro[contrast]", 3), ("infopro[contrast,reduction=pair]", 2),
+    ("e2e", 1), ("checkpoint[segments=3]", 1), ("greedy", 3), ("dgl", 3), ("dgl[step=per_module]", 3),
+    ("dgl[head=2c2f]", 2), ("infopro[softmax]", 3), ("infopro[contrast]", 3), ("infopro[contrast,reduction=pair]", 2),
     ("infopro[softmax,weights=1/0/0/1]", 3), ("infopro[contrast]+checkpoint[segments=2]", 2), ("contsup[E]", 3),
     ("contsup[R1]", 3), ("contsup[R1E]", 3), ("contsup[R1E,loss=contrast]+decoder", 3),
 )  # fmt: skip
 VISION = (
-    ("resnet18", 8), ("resnext50_32x4d", 4), ("densenet121", 4), ("vgg11_bn", 4), ("mobilenet_v2", 8), ("squeezenet1_1", 8),
+    ("resnet18", 8), ("resnext50_32x4d", 4), ("densenet121", 4), ("vgg11_bn", 4), ("mobilenet_v2", 8),
+    ("squeezenet1_1", 8),
     ("shufflenet_v2_x1_0", 8), ("efficientnet_b0", 4), ("mnasnet0_5", 8), ("convnext_tiny", 4), ("vit_b_16", 4),
     ("swin_t", 4),
 )  # fmt: skip
@@ -38,7 +39,7 @@ def of_method(spec: str, modules: int) -> Build:
     def build() -> tuple[Any, ...]:
         case = make_case(method=spec, network="cifar_resnet14", module_count=modules, batch_size=64)
         training = build_training(case, torch.get_default_device())
-        return (lambda: training.step()), training.network, *training.optimizers
+        return training.step, training.network, *training.optimizers
 
     return build
 

@@ -2,9 +2,10 @@
 
     python tests/oracle/record_allocator.py tests/bench/simulator/allocator_streams.json.gz
 
-The device may be real, or a stand-in for the CUDA runtime whose kernels do nothing. Each stream runs in a process of its
-own, because the allocator reads its settings once. The memory that the device reports is stored with the stream; a small
-device can only be had from the stand-in, which reads its size from `HOLLOW_TOTAL`, and a real one keeps its own.
+The device may be real, or a stand-in for the CUDA runtime whose kernels do nothing. Each stream runs in a process of
+its own, because the allocator reads its settings once. The memory that the device reports is stored with the stream: a
+small device can only be had from the stand-in, which reads its size from `HOLLOW_TOTAL`; a real one keeps its own.
+Streams of the same torch version and device are replaced, others in the file are kept.
 """
 
 import gzip
@@ -17,42 +18,48 @@ from pathlib import Path
 from typing import Any
 
 MIB = 2**20
-OPERATION_COUNT = 400
-EDGES = (1, 512, 513, MIB - 512, MIB, MIB + 1, 2 * MIB, 10 * MIB - 512, 10 * MIB, 19 * MIB, 20 * MIB, 64 * MIB, 128 * MIB)
+OPERATION_COUNT = 450
+EDGES = (1, 512, 513, *(MIB * size + more for size in (1, 2, 10, 19, 20, 64, 128) for more in (-512, 0, 1)))
 """Sizes at which a rule begins to hold."""
 RANGES = ((1, 2000), (2000, MIB), (MIB, 10 * MIB), (10 * MIB, 80 * MIB), (80 * MIB, 300 * MIB))
 WEIGHTS = (25, 20, 25, 24, 6)
+FIGURES = {
+    "requested": "requested_bytes.all.current",
+    "allocated": "allocated_bytes.all.current",
+    "reserved": "reserved_bytes.all.current",
+    "retries": "num_alloc_retries",
+}
+"""Column of a stream -> its figure among torch's."""
 
-# Settings, limit of the process in MiB, memory of the device in MiB; None: no limit, and whatever the device has.
-STREAMS: tuple[tuple[str, int | None, int | None], ...] = (
-    ("", None, None),
-    ("", None, None),
-    ("", None, 1200),
-    ("", 900, None),
-    ("", 1500, None),
-    ("max_split_size_mb:20", None, None),
-    ("max_split_size_mb:20", 1200, None),
-    ("max_split_size_mb:64", None, 1200),
-    ("max_split_size_mb:64,max_non_split_rounding_mb:64", 1000, None),
-    ("max_split_size_mb:128", 900, None),
-    ("roundup_power2_divisions:4", None, None),
-    ("roundup_power2_divisions:8", 1200, None),
-    ("roundup_power2_divisions:2,max_split_size_mb:64", 1200, None),
-    ("garbage_collection_threshold:0.6", 1500, None),
-    ("garbage_collection_threshold:0.8", 1200, None),
-    ("garbage_collection_threshold:0.4,max_split_size_mb:64", 1500, None),
-    ("garbage_collection_threshold:0.7,roundup_power2_divisions:8", 1200, None),
-    ("expandable_segments:True", None, None),
-    ("expandable_segments:True", 1200, None),
-    ("expandable_segments:True", None, 900),
-    ("expandable_segments:True", None, 1200),
-    ("expandable_segments:True,max_split_size_mb:20", None, None),
-    ("expandable_segments:True,max_split_size_mb:64", None, 1000),
-    ("expandable_segments:True,max_split_size_mb:128", 1000, None),
-    ("expandable_segments:True,roundup_power2_divisions:4", None, 1200),
-    ("expandable_segments:True,garbage_collection_threshold:0.5", 1200, None),
-    ("expandable_segments:True,max_split_size_mb:64,roundup_power2_divisions:8", 1200, 1500),
-    ("max_split_size_mb:20,roundup_power2_divisions:4,garbage_collection_threshold:0.5", 1000, None),
+# Seed, settings, limit of the process in MiB, memory of the device in MiB; None: no limit, or what the device has.
+STREAMS: tuple[tuple[int, str, int | None, int | None], ...] = (
+    (7001, "", None, None),
+    (7002, "", None, 650),
+    (7003, "", 500, None),
+    (7004, "", 800, None),
+    (7005, "max_split_size_mb:20", None, None),
+    (7006, "max_split_size_mb:20", 650, None),
+    (7007, "max_split_size_mb:64", None, 650),
+    (7008, "max_split_size_mb:64,max_non_split_rounding_mb:64", 550, None),
+    (7009, "max_split_size_mb:128", 500, None),
+    (7010, "roundup_power2_divisions:4", None, None),
+    (7011, "roundup_power2_divisions:8", 650, None),
+    (7012, "roundup_power2_divisions:2,max_split_size_mb:64", 650, None),
+    (7013, "garbage_collection_threshold:0.6", 800, None),
+    (7014, "garbage_collection_threshold:0.8", 650, None),
+    (7015, "garbage_collection_threshold:0.4,max_split_size_mb:64", 800, None),
+    (7016, "garbage_collection_threshold:0.7,roundup_power2_divisions:8", 650, None),
+    (7017, "expandable_segments:True", None, None),
+    (7018, "expandable_segments:True", 650, None),
+    (7019, "expandable_segments:True", None, 600),
+    (7559, "expandable_segments:True", None, 500),
+    (7021, "expandable_segments:True,max_split_size_mb:20", None, None),
+    (7022, "expandable_segments:True,max_split_size_mb:64", None, 700),
+    (7023, "expandable_segments:True,max_split_size_mb:128", 550, None),
+    (7024, "expandable_segments:True,roundup_power2_divisions:4", None, 650),
+    (7025, "expandable_segments:True,garbage_collection_threshold:0.5", 650, None),
+    (7026, "expandable_segments:True,max_split_size_mb:64,roundup_power2_divisions:8", 600, 700),
+    (7027, "max_split_size_mb:20,roundup_power2_divisions:4,garbage_collection_threshold:0.5", 550, None),
 )
 
 
@@ -90,12 +97,13 @@ def _random_size(source: random.Random) -> int:
 
 
 def serve(operations: list[int]) -> dict[str, list[int]]:
-    """What the allocator of the device reports after each operation, and the operations that found no memory."""
+    """How the figures of the device's allocator change with each operation, and the operations that found no memory."""
     import torch  # noqa: PLC0415 - the parent process needs none
 
     held: dict[int, Any] = {}
     requests = 0
-    columns: dict[str, list[int]] = {name: [] for name in ("requested", "allocated", "reserved", "retries", "failed")}
+    columns: dict[str, list[int]] = {name: [] for name in (*FIGURES, "failed")}
+    before = dict.fromkeys(FIGURES, 0)
     for index, operation in enumerate(operations):
         if operation > 0:
             requests += 1
@@ -107,10 +115,10 @@ def serve(operations: list[int]) -> dict[str, list[int]]:
             held.pop(-operation, None)
         else:
             torch.cuda.empty_cache()
-        stats = torch.cuda.memory_stats_as_nested_dict()
-        for name in ("requested", "allocated", "reserved"):
-            columns[name].append(stats[f"{name}_bytes"]["all"]["current"])
-        columns["retries"].append(stats["num_alloc_retries"])
+        stats = torch.cuda.memory_stats()
+        for name, figure in FIGURES.items():
+            columns[name].append(stats[figure] - before[name])
+            before[name] = stats[figure]
     return columns
 
 
@@ -123,18 +131,18 @@ def limit_process(limit_bytes: int) -> int:
     return int(limit_bytes / total * total)
 
 
-def record_stream(settings: str, seed: int, limit_mib: int | None) -> dict[str, Any]:
+def record_stream(seed: int, settings: str, limit_mib: int | None) -> dict[str, Any]:
     """One stream, in a process that was started with these settings."""
     import torch  # noqa: PLC0415
 
     torch.cuda.init()
     operations = random_operations(seed, OPERATION_COUNT)
     return {
-        "settings": settings,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(0),
         "device_bytes": torch.cuda.get_device_properties(0).total_memory,
         "limit_bytes": None if limit_mib is None else limit_process(limit_mib * MIB),
-        "device": torch.cuda.get_device_name(0),
-        "torch": torch.__version__,
+        "settings": settings,
         "operations": operations,
         **serve(operations),
     }
@@ -145,14 +153,20 @@ def record_in_process(seed: int, settings: str, limit_mib: int | None, device_mi
     environment = {**os.environ, "PYTORCH_ALLOC_CONF": settings}
     if device_mib is not None:
         environment["HOLLOW_TOTAL"] = str(device_mib * MIB)
-    command = [sys.executable, __file__, "--stream", json.dumps([settings, seed, limit_mib])]
+    command = [sys.executable, __file__, "--stream", json.dumps([seed, settings, limit_mib])]
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+
+
+def write_streams(path: Path, recorded: list[dict[str, Any]]) -> None:
+    """Replace the streams of this torch and device in a file."""
+    kept = json.loads(gzip.decompress(path.read_bytes())) if path.exists() else []
+    now = {(stream["torch"], stream["device"]) for stream in recorded}
+    streams = [*(stream for stream in kept if (stream["torch"], stream["device"]) not in now), *recorded]
+    path.write_bytes(gzip.compress(json.dumps(streams, separators=(",", ":")).encode(), 9, mtime=0))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--stream":
         json.dump(record_stream(*json.loads(sys.argv[2])), sys.stdout)
     else:
-        streams = [record_in_process(7001 + index, *stream) for index, stream in enumerate(STREAMS)]
-        text = json.dumps(streams, separators=(",", ":"))
-        Path(sys.argv[1]).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+        write_streams(Path(sys.argv[1]), [record_in_process(*stream) for stream in STREAMS])

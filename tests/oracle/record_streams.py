@@ -25,11 +25,11 @@ def record(build: Build) -> dict[str, Any]:
         step()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    torch.cuda.memory._record_memory_history(max_entries=10**6, context=None, stacks="python")  # noqa: SLF001
+    torch.cuda.memory._record_memory_history(max_entries=10**6, context=None, stacks="python")
     step()
     torch.cuda.synchronize()
-    trace = torch.cuda.memory._snapshot()["device_traces"][0]  # noqa: SLF001
-    torch.cuda.memory._record_memory_history(enabled=None)  # noqa: SLF001
+    trace = torch.cuda.memory._snapshot()["device_traces"][0]
+    torch.cuda.memory._record_memory_history(enabled=None)
     stats = torch.cuda.memory_stats()
     del step, used
     gc.collect()

@@ -2,12 +2,14 @@
 
 `allocator_peaks.csv` holds what `torch.cuda.memory_stats()` said after the third step of each case: torch 2.15.0 with
 its own CUDA dispatch and caching allocator over a stand-in for the CUDA runtime whose kernels do nothing (compute
-capability 9.0, 132 multiprocessors, convolutions without workspace).
+capability 9.0, 132 multiprocessors, convolutions without workspace). `allocator_peaks_H200.csv` is the same with the
+plans and workspaces that cuDNN 9.26 chooses for an H200.
 """
 
 import csv
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,11 @@ from bench.training import build_network
 from bench.workloads.data import synthetic_batch
 from methods.datasets import DATASETS
 
-GOLDEN = list(csv.DictReader((Path(__file__).parent / "allocator_peaks.csv").read_text().splitlines()))
-RECORDED_ON = replace(read_model(), device=Device(torch_version=(2, 15)), settings=Settings())
+FOLDER = Path(__file__).parent
+RECORDED = {
+    workspace: list(csv.DictReader((FOLDER / file).read_text().splitlines()))
+    for workspace, file in (("none", "allocator_peaks.csv"), ("table", "allocator_peaks_H200.csv"))
+}
 SMALL = [
     ("e2e", 1), ("checkpoint[segments=3]", 1), ("greedy", 3), ("dgl", 3), ("infopro[softmax]", 3),
     ("infopro[contrast]", 3), ("contsup[E]", 3), ("contsup[R1]", 3), ("contsup[R1E]", 3),
@@ -33,17 +38,28 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: f"{row['method']} {row['network']} {row['modules']}")
-def test_peaks_are_those_of_the_cuda_allocator_to_the_byte(row):
+@pytest.mark.parametrize(
+    ("workspace", "row"),
+    [(workspace, row) for workspace, rows in RECORDED.items() for row in rows],
+    ids=lambda value: value if isinstance(value, str) else f"{value['method']} {value['network']} {value['modules']}",
+)
+def test_peaks_are_those_of_the_cuda_allocator_to_the_byte(workspace, row):
     case = make_case(
         method=row["method"],
         network=row["network"],
         module_count=int(row["modules"]),
         batch_size=int(row["batch"]),
     )
-    readings, _ = simulate_case(case, RECORDED_ON)
+    readings, _ = simulate_case(case, recorded_on(workspace))
     for name in ("requested", "allocated", "reserved"):
         assert getattr(readings, f"peak_{name}_bytes") == int(row[f"{name}_bytes"]), name
+    assert readings.workspace == workspace
+
+
+@cache
+def recorded_on(workspace):
+    model = read_model("H200", workspace=workspace)
+    return replace(model, device=replace(model.device, torch_version=(2, 15)), settings=Settings())
 
 
 def readings_of(case):

@@ -1,0 +1,67 @@
+"""Call by call: the plans of `operators.py` beside what torch's CUDA dispatch allocated.
+
+`operator_events.json` is written by `tests/oracle/record_operators.py`.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._pytree import tree_iter
+
+from bench.simulator.operators import RULES, Born, Device, Dies, Output, plan_call
+from tests.oracle.record_operators import read_call
+
+RECORDS = json.loads((Path(__file__).parent / "operator_events.json").read_text())
+
+
+def plan_events(text: str, device: Device) -> Iterator[tuple[str, int]]:
+    """What the simulator would emit for a call: words for the item and signed bytes."""
+    operator, args, kwargs = read_call(text, "meta")
+    result = operator(*args, **kwargs)
+    outputs = [tensor for tensor in tree_iter(result) if isinstance(tensor, torch.Tensor)]
+    plan = plan_call(operator, args, kwargs, device)
+    if plan is None:
+        plan = [Output(index) for index in range(len(outputs))]
+    given = (tensor for tensor in tree_iter((args, kwargs)) if isinstance(tensor, torch.Tensor))
+    known = {tensor.untyped_storage()._cdata for tensor in given}
+    temporaries: list[int] = []
+    for item in plan:
+        if isinstance(item, Born):
+            temporaries.append(item.bytes)
+            yield f"temporary {len(temporaries) - 1} is born", item.bytes
+        elif isinstance(item, Dies):
+            yield f"temporary {item.index} dies", -temporaries[item.index]
+        else:
+            storage = outputs[item.index].untyped_storage()
+            size = storage.nbytes() if item.bytes is None else item.bytes
+            if storage._cdata not in known and size:
+                known.add(storage._cdata)
+                yield f"output {item.index} is born", size
+
+
+def cases() -> Iterator[object]:
+    for record in RECORDS:
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record["device"].items()
+        }
+        device = Device(**fields)
+        name = "sm{}{}".format(*device.capability)
+        for call, events in record["events"].items():
+            yield pytest.param(call, device, events, id=f"{name} {call.removeprefix('aten.')}")
+
+
+@pytest.mark.parametrize(("call", "device", "events"), list(cases()))
+def test_a_call_allocates_what_cuda_does(call, device, events):
+    planned = list(plan_events(call, device))
+    for number, ((words, size), expected) in enumerate(zip(planned, events, strict=False)):
+        assert size == expected, f"event {number} of {len(events)}: {words}; recorded {events}"
+    assert [size for _, size in planned] == events
+
+
+def test_every_rule_is_held_against_a_recorded_call():
+    recorded = {read_call(call, "meta")[0] for one in RECORDS for call in one["events"]}
+    assert set(RULES) <= recorded
