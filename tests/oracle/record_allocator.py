@@ -156,7 +156,7 @@ def record_in_process(seed: int, settings: str, limit_mib: int | None, device_mi
     if device_mib is not None:
         environment["HOLLOW_TOTAL"] = str(device_mib * MIB)
     command = [sys.executable, __file__, "--stream", json.dumps([seed, settings, limit_mib])]
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+    return json.loads(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def write_streams(path: Path, recorded: list[dict[str, Any]]) -> None:

@@ -8,15 +8,12 @@ plans and workspaces that cuDNN 9.26 chooses for an H200.
 
 import csv
 from collections import Counter
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench.cases import make_case
-from bench.simulator.allocator import Settings
 from bench.simulator.ledger import by_category
 from bench.simulator.model import read_model
 from bench.simulator.operators import Device
@@ -25,6 +22,7 @@ from bench.simulator.tracker import StorageTracker
 from bench.training import build_network
 from bench.workloads.data import synthetic_batch
 from methods.datasets import DATASETS
+from tests.bench.simulator.recorded import recorded_on
 
 FOLDER = Path(__file__).parent
 RECORDED = {
@@ -54,12 +52,6 @@ def test_peaks_are_those_of_the_cuda_allocator_to_the_byte(workspace, row):
     for name in ("requested", "allocated", "reserved"):
         assert getattr(readings, f"peak_{name}_bytes") == int(row[f"{name}_bytes"]), name
     assert readings.workspace == workspace
-
-
-@cache
-def recorded_on(workspace):
-    model = read_model("H200", workspace=workspace)
-    return replace(model, device=replace(model.device, torch_version=(2, 15)), settings=Settings())
 
 
 def readings_of(case):

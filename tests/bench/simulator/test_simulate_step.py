@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from bench.simulator import simulate_step
 from bench.simulator.model import read_model
 from bench.simulator.tracker import StepError
+from tests.bench.simulator.recorded import recorded_on
 
 
 def resnet50():
@@ -27,7 +28,7 @@ def resnet50():
 
 def test_resnet50_has_the_peaks_of_the_cuda_allocator():
     """Recorded from torch 2.15's allocator, compute capability 9.0, convolutions without workspace."""
-    simulation = simulate_step(resnet50)
+    simulation = simulate_step(resnet50, recorded_on())
     peak = simulation.steady
     assert (peak.requested_bytes, peak.allocated_bytes, peak.reserved_bytes) == (
         5_762_142_352, 5_793_708_032, 6_570_377_216,
@@ -94,7 +95,7 @@ def tower(*, recompute=False, accumulate=1, dtype=None, clip=False, fused=False)
 
         return step, network, optimizer, inputs
 
-    return simulate_step(build)
+    return simulate_step(build, recorded_on())
 
 
 def test_recomputation_saves_activations():
