@@ -418,6 +418,29 @@ def _logsumexp(draft: _Draft, source: Tensor, dim: Sequence[int], *_: Any) -> No
     draft.dies(exponentials, maxima)
 
 
+# --- pooling ----------------------------------------------------------------------------------------------------------
+
+
+def _pool_backward(draft: _Draft, gradient: Tensor, source: Tensor, *others: Any) -> None:
+    """AveragePool2d.cu and DilatedMaxPool2d.cu: gradient and indices are brought to the memory format of the input."""
+    draft.output()
+    channels_last = _is_channels_last(source)
+    read = (gradient, *(other for other in others if isinstance(other, Tensor)))
+    draft.passing(*(_copy_if(not _is_laid_out(tensor, channels_last), tensor) for tensor in read))
+
+
+def _adaptive_pool_backward(draft: _Draft, gradient: Tensor, source: Tensor) -> None:
+    """AdaptiveAveragePooling.cu: only the kernel for contiguous inputs needs a contiguous gradient."""
+    draft.output()
+    draft.passing(_copy_if(not (_is_channels_last(source) or gradient.is_contiguous()), gradient))
+
+
+def _upsample_backward(draft: _Draft, gradient: Tensor, *_: Any) -> None:
+    """UpSampleBilinear2d.cu: the gradient is made dense in its own memory format."""
+    draft.output()
+    draft.passing(_copy_if(not _is_laid_out(gradient, _is_channels_last(gradient)), gradient))
+
+
 # --- losses -----------------------------------------------------------------------------------------------------------
 
 _NO_REDUCTION, _MEAN = 0, 1
@@ -623,17 +646,6 @@ def _is_native_depthwise(source: Tensor, weight: Tensor, transposed: bool, group
     return depthwise and not transposed and source.dim() in (4, 5) and not _suggests_channels_last(source, weight)
 
 
-def lay_out(func: Any, args: tuple[Any, ...], result: Any) -> Any:
-    """The result of a call with the strides it has on CUDA.
-
-    The meta kernel of a convolution forgets channels_last, which decides what later operators copy.
-    """
-    if func is aten.convolution.default and _suggests_channels_last(args[0], args[1]):
-        kind = torch.channels_last if result.dim() == 4 else torch.channels_last_3d  # noqa: PLR2004
-        return result.contiguous(memory_format=kind)
-    return result
-
-
 def _convolution(draft: _Draft, source: Tensor, weight: Tensor, _bias: Tensor | None, *layer: Any) -> None:
     """Input and weight are brought to one memory format; the bias is added in place."""
     channels_last = _suggests_channels_last(source, weight)
@@ -713,11 +725,10 @@ def _convolution_backward(
             draft.output(int(of_input))
             draft.passing(_workspace(draft.device, "weight_gradient", source, weight, layer), workspace=True)
             draft.dies(copied)
-    draft.dies(gradient_copy)
+    draft.dies(gradient_copy, source_copy)
     if of_bias:
         draft.output(int(of_input) + int(of_weight))
         _reduce(draft, _input(gradient), [dim for dim in range(gradient.dim()) if dim != 1])
-    draft.dies(source_copy)
 
 
 # --- normalisation ----------------------------------------------------------------------------------------------------
@@ -810,10 +821,101 @@ def _layer_norm_backward(
     draft.dies(gradient_copy, source_copy)
 
 
-def _batch_norm(draft: _Draft, _source: Tensor, *others: Any) -> None:
-    """Normalization.cuh; with running statistics cuDNN saves nothing."""
-    training = others[4]
+_CUDNN_IMAGES = 880_801, 65_535
+"""Most images of a batch that cuDNN normalises, in training and with running statistics."""
+_CUDNN_LEAST_EPSILON = 1e-5
+
+
+def _batch_norm(
+    draft: _Draft,
+    source: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    _running_mean: Tensor | None,
+    _running_variance: Tensor | None,
+    training: bool,
+    _momentum: float,
+    epsilon: float,
+) -> None:
+    """Normalization.cpp and Normalization.cu; the meta device knows this operator where CUDA goes to cuDNN."""
+    if bias is not None and _is_cudnn_norm(source, weight, training, epsilon):
+        copied = draft.born(_copy_if(not _is_laid_out(source, _is_channels_last(source)), source))
+        _cudnn_batch_norm(draft, source, weight, bias, None, None, training)
+        draft.dies(copied)
+        return
+    channels = source.shape[1] * max(source.element_size(), 4)
+    draft.output(0)
+    draft.output(1, channels)
+    draft.output(2, channels)
+    if training and _is_in_rows(source):
+        draft.passing(*_norm_staging(source, 4))
+
+
+def _batch_norm_backward(
+    draft: _Draft,
+    gradient: Tensor,
+    source: Tensor,
+    weight: Tensor | None,
+    *others: Any,
+) -> None:
+    """Normalization.cu: where channels are the fastest dimension, sums come first and the input's gradient last."""
+    training, epsilon, output_mask = others[4:]
+    if training and _is_cudnn_norm(source, weight, training, epsilon):
+        _cudnn_batch_norm_backward(draft, source, gradient)
+    elif _is_in_rows(source):
+        of_input, *of_affine = output_mask
+        sums = [draft.born(source.shape[1] * max(source.element_size(), 4)) for _ in range(2)]
+        for index in range(sum(of_affine)):
+            draft.output(int(of_input) + index)
+        draft.passing(*_norm_staging(source, 2))
+        if of_input:
+            draft.output(0)
+        draft.dies(*reversed(sums))
+    else:
+        draft.outputs(sum(output_mask))
+
+
+def _cudnn_batch_norm(
+    draft: _Draft, _source: Tensor, _weight: Any, _bias: Any, _mean: Any, _variance: Any, training: bool, *_: Any
+) -> None:
+    """cudnn/BatchNorm.cpp; with running statistics nothing is saved."""
     draft.outputs(3 if training else 1)
+
+
+def _cudnn_batch_norm_backward(draft: _Draft, source: Tensor, gradient: Tensor, *_: Any) -> None:
+    """cudnn/BatchNorm.cpp: the gradient is brought to the memory format of the input."""
+    copied = draft.born(_copy_if(not _is_laid_out(gradient, _is_channels_last(source)), gradient))
+    draft.outputs(3)
+    draft.dies(copied)
+
+
+def _is_cudnn_norm(source: Tensor, weight: Tensor | None, training: bool, epsilon: float) -> bool:
+    """Whether batch normalisation goes to cuDNN (_batch_norm_impl_index)."""
+    return (
+        weight is not None
+        and source.dim() >= 3  # noqa: PLR2004 - (batch, channels, length ...)
+        and source.dtype != torch.bfloat16
+        and (source.dtype != torch.float16 or weight.dtype == torch.float32)
+        and source.shape[0] <= _CUDNN_IMAGES[0 if training else 1]
+        and epsilon >= _CUDNN_LEAST_EPSILON
+    )
+
+
+def _is_in_rows(source: Tensor) -> bool:
+    """Whether channels are the fastest dimension of a dense tensor (batch_norm_choose_impl)."""
+    return source.stride(1) == 1 and (source.is_contiguous() or _is_laid_out(source, channels_last=True))
+
+
+def _norm_staging(source: Tensor, values: int) -> tuple[int, int]:
+    """Bytes of staging buffer, `values` float32 per channel and block, and semaphores (flexible_launch_configs)."""
+    channels = source.shape[1]
+    rows = source.numel() // channels
+    height = min(_power_below(_divide_up(rows, 16)), _MAX_THREADS // min(_power_below(channels), _WARP))
+    width = min(_power_below(channels), _MAX_THREADS // height)
+    blocks = min(_divide_up(rows, height * 16), 128)
+    if blocks < 8:  # noqa: PLR2004 - one block is then enough
+        return 0, 0
+    return values * channels * blocks * 4, 4 * _divide_up(channels, width)
 
 
 def _softmax(draft: _Draft, source: Tensor, *_: Any) -> None:
@@ -823,9 +925,12 @@ def _softmax(draft: _Draft, source: Tensor, *_: Any) -> None:
 
 
 def _softmax_backward(draft: _Draft, gradient: Tensor, output: Tensor, *_: Any) -> None:
-    """SoftMax.cu: the product of gradient and output."""
+    """SoftMax.cu: the product of gradient and output, then contiguous copies of what is not."""
     draft.output()
-    draft.passing(_broadcast(gradient, output)[1])
+    product = _broadcast(gradient, output)[1]
+    leading = gradient if _is_dense(gradient) else output
+    copied = 0 if leading.is_contiguous() else product
+    draft.passing(product, copied, _copy_if(not output.is_contiguous(), output))
 
 
 def _log_softmax_backward(draft: _Draft, gradient: Tensor, output: Tensor, *_: Any) -> None:
@@ -894,13 +999,13 @@ def _embedding_backward(
     scale_grad_by_freq: bool = False,
 ) -> None:
     """Embedding.cu and EmbeddingBackwardKernel.cu: few indices are added one by one; many are sorted into segments."""
-    gradient_copy = draft.born(_copy_if(not gradient.is_contiguous(), gradient))
     count, width = indices.numel(), indices.element_size()
     if count <= _FEW_INDICES and not scale_grad_by_freq:
-        indices_copy = draft.born(_copy_if(not indices.is_contiguous(), indices))
+        copies = [draft.born(_copy_if(not tensor.is_contiguous(), tensor)) for tensor in (indices, gradient)]
         draft.output()
-        draft.dies(indices_copy, gradient_copy)
+        draft.dies(*reversed(copies))
         return
+    gradient_copy = draft.born(_copy_if(not gradient.is_contiguous(), gradient))
     size = count * width
     kept = [draft.born(size) for _ in range(2)]
     numbers = draft.born(size)
@@ -952,7 +1057,10 @@ def _index_put(
     # Indexed dimensions that are apart are moved to the front.
     moved = draft.born(_copy_if(not together, source))
     wanted = count * math.prod(extent for dim, extent in enumerate(source.shape) if dim not in indexed)
-    value_copy = draft.born(wanted * values.element_size() if values.numel() != wanted else 0)
+    expanded = values.numel() != wanted
+    value_copy = draft.born(
+        wanted * values.element_size() if expanded else _copy_if(not values.is_contiguous(), values)
+    )
     kept = [draft.born(size) for _ in range(3)]
     extents = source.shape[: indexed[-1] + 1] if together else (source.shape[dim] for dim in indexed)
     draft.passing(_sort_bytes(count, 8, math.prod(extents), draft.device))
@@ -1127,10 +1235,15 @@ def _foreach_norm(draft: _Draft, tensors: Sequence[Tensor], *_: Any) -> None:
 
 
 def _roll(draft: _Draft, source: Tensor, _shifts: Sequence[int], dims: Sequence[int] = ()) -> None:
-    """TensorTransformations.h, roll_common: one dimension after the other."""
-    rolled = [draft.born(_bytes(source)) for _ in dims[1:]]
+    """TensorTransformations.cu: one dimension after the other; a non-contiguous input is copied."""
+    copied = draft.born(_copy_if(not source.is_contiguous(), source))
+    rolled: list[int | None] = []
+    for _dim in dims[1:]:
+        rolled.append(draft.born(_bytes(source)))
+        draft.dies(copied)
+        copied = None
     draft.output()
-    draft.dies(*reversed(rolled))
+    draft.dies(*reversed(rolled), copied)
 
 
 def _log_sigmoid(draft: _Draft, *_: Any) -> None:
@@ -1164,6 +1277,11 @@ RULES: dict[Any, Rule] = {
     aten.norm.Scalar: _vector_norm,
     aten.norm.ScalarOpt_dim: _vector_norm,
     aten.logsumexp.default: _logsumexp,
+    aten.avg_pool2d_backward.default: _pool_backward,
+    aten.max_pool2d_with_indices_backward.default: _pool_backward,
+    aten._adaptive_avg_pool2d_backward.default: _adaptive_pool_backward,  # noqa: SLF001
+    aten.upsample_bilinear2d_backward.default: _upsample_backward,
+    aten.upsample_nearest2d_backward.default: _upsample_backward,
     aten.mse_loss.default: _elementwise_loss,
     aten.smooth_l1_loss.default: _elementwise_loss,
     aten.huber_loss.default: _huber_loss,
@@ -1187,6 +1305,9 @@ RULES: dict[Any, Rule] = {
     aten.native_layer_norm.default: _layer_norm,
     aten.native_layer_norm_backward.default: _layer_norm_backward,
     aten.native_batch_norm.default: _batch_norm,
+    aten.native_batch_norm_backward.default: _batch_norm_backward,
+    aten.cudnn_batch_norm.default: _cudnn_batch_norm,
+    aten.cudnn_batch_norm_backward.default: _cudnn_batch_norm_backward,
     aten._softmax.default: _softmax,  # noqa: SLF001
     aten._log_softmax.default: _softmax,  # noqa: SLF001
     aten._softmax_backward_data.default: _softmax_backward,  # noqa: SLF001
@@ -1202,3 +1323,73 @@ RULES: dict[Any, Rule] = {
     aten._scaled_dot_product_cudnn_attention_backward.default: _cudnn_attention_backward,  # noqa: SLF001
     aten._foreach_norm.Scalar: _foreach_norm,  # noqa: SLF001
 }
+
+
+# --- strides ----------------------------------------------------------------------------------------------------------
+
+
+def lay_out(func: Any, args: tuple[Any, ...], result: Any) -> Any:
+    """The result of a call with the strides it has on CUDA, where the meta device chooses others.
+
+    Strides decide what later operators copy.
+
+    Args:
+        func: operator overload.
+        args: positional arguments of the call.
+        result: what the meta device returned; nothing may refer to it yet.
+    """
+    layout = LAYOUTS.get(func)
+    if layout is None:
+        return result
+    if isinstance(result, Tensor):
+        return layout(result, *args)
+    first, *others = result
+    return (first if first is None else layout(first, *args), *others)
+
+
+def _in_memory_format(tensor: Tensor, channels_last: bool) -> Tensor:
+    if not channels_last:
+        return tensor.contiguous()
+    kind = torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d  # noqa: PLR2004
+    return tensor.contiguous(memory_format=kind)
+
+
+def _contiguous(result: Tensor, *_: Any) -> Tensor:
+    return result.contiguous()
+
+
+def _like_first(result: Tensor, first: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(first) if _is_dense(first) else result
+
+
+def _like_convolution(result: Tensor, source: Tensor, weight: Tensor, *_: Any) -> Tensor:
+    return _in_memory_format(result, _suggests_channels_last(source, weight))
+
+
+def _like_second(result: Tensor, _first: Tensor, second: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(second) if _is_dense(second) else result
+
+
+def _like_input(result: Tensor, _gradient: Tensor, source: Tensor, *_: Any) -> Tensor:
+    return _in_memory_format(result, _is_channels_last(source))
+
+
+LAYOUTS: dict[Any, Callable[..., Tensor]] = {
+    aten.convolution.default: _like_convolution,
+    aten.native_batch_norm_backward.default: _like_input,
+    aten.binary_cross_entropy_backward.default: _like_second,
+    aten.cudnn_batch_norm_backward.default: _like_first,
+    aten.native_layer_norm_backward.default: _contiguous,
+    aten._log_softmax_backward_data.default: _contiguous,  # noqa: SLF001
+    aten.mse_loss_backward.default: _contiguous,
+    aten.smooth_l1_loss_backward.default: _contiguous,
+    aten.huber_loss_backward.default: _contiguous,
+    aten.glu_backward.default: _contiguous,
+    aten.pixel_unshuffle.default: _contiguous,
+    aten.hardtanh_backward.default: _like_first,
+    aten.hardsigmoid_backward.default: _like_first,
+    aten.hardswish_backward.default: _like_first,
+    aten.elu_backward.default: _like_first,
+    aten.softplus_backward.default: _like_first,
+}
+"""Layout of the first output, by operator, as found by comparing both devices on arguments that are not contiguous."""

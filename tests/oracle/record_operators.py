@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_iter
 
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
@@ -53,17 +54,28 @@ def _make(dtype: torch.dtype, device: str, *shape: int, stride: tuple[int, ...] 
     return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 
-def record_call(text: str) -> list[int]:
-    """Allocator events of one call: bytes asked for, negative where they are given back. Outputs stay alive."""
+def record_call(text: str) -> tuple[list[int], list[int]]:
+    """Allocator events of one call, and the strides of its first output.
+
+    Events are bytes asked for, negative where they are given back; outputs stay alive.
+    """
     operator, args, kwargs = read_call(text, "cuda")
     operator(*args, **kwargs)  # the first call of a process may also make what lasts, such as handles of libraries
     torch.cuda.memory._record_memory_history(context=None)
     result = operator(*args, **kwargs)
     snapshot: Any = torch.cuda.memory._snapshot()
     torch.cuda.memory._record_memory_history(enabled=None)
-    del result
     trace = snapshot["device_traces"][0]
-    return [SIGNS[event["action"]] * event["size"] for event in trace if event["action"] in SIGNS]
+    events = [SIGNS[event["action"]] * event["size"] for event in trace if event["action"] in SIGNS]
+    return events, strides_of(result)
+
+
+def strides_of(result: Any) -> list[int]:
+    """Strides of the first tensor of a result, in dimensions of more than one element, where they mean something."""
+    tensor = next((item for item in tree_iter(result) if isinstance(item, torch.Tensor)), None)
+    if tensor is None:
+        return []
+    return [stride for stride, extent in zip(tensor.stride(), tensor.shape, strict=True) if extent > 1]
 
 
 def record(path: Path, new_calls: list[str]) -> None:
@@ -79,21 +91,30 @@ def record(path: Path, new_calls: list[str]) -> None:
     calls = dict.fromkeys([call for one in records for call in one["events"]] + new_calls)
     records = [one for one in records if one["device"] != device]
     events: dict[str, list[int]] = {}
+    strides: dict[str, list[int]] = {}
     for call in calls:
         try:
-            events[call] = record_call(call)
+            events[call], call_strides = record_call(call)
+            if "stride=" in call and call_strides:
+                strides[call] = call_strides
         except RuntimeError as error:  # not every device has every kernel
             print(f"{call} left out: {error}")
-    records.append({"device": device, "events": events})
+    records.append({"device": device, "events": events, "strides": strides})
     records.sort(key=lambda one: (one["device"]["torch_version"], one["device"]["capability"]))
     path.write_text(_one_call_per_line(records))
 
 
 def _one_call_per_line(records: list[dict[str, Any]]) -> str:
-    def lines(events: dict[str, list[int]]) -> str:
-        return ",\n".join(f"  {json.dumps(call)}: {json.dumps(sizes)}" for call, sizes in events.items())
+    def table(values: dict[str, list[int]]) -> str:
+        return (
+            "{\n" + ",\n".join(f"  {json.dumps(call)}: {json.dumps(value)}" for call, value in values.items()) + "\n}"
+        )
 
-    blocks = [f'{{"device": {json.dumps(one["device"])}, "events": {{\n{lines(one["events"])}\n}}}}' for one in records]
+    blocks = [
+        f'{{"device": {json.dumps(one["device"])},\n'
+        f'"events": {table(one["events"])},\n"strides": {table(one["strides"])}}}'
+        for one in records
+    ]
     return "[" + ",\n".join(blocks) + "]\n"
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.utils._pytree import tree_iter
 
-from bench.simulator.operators import RULES, Born, Device, Dies, Output, plan_call
-from tests.oracle.record_operators import read_call
+from bench.simulator.operators import LAYOUTS, RULES, Born, Device, Dies, Output, lay_out, plan_call
+from tests.oracle.record_operators import read_call, strides_of
 
 RECORDS = json.loads((Path(__file__).parent / "operator_events.json").read_text())
 
@@ -43,18 +43,21 @@ def plan_events(text: str, device: Device) -> Iterator[tuple[str, int]]:
                 yield f"output {item.index} is born", size
 
 
-def cases() -> Iterator[object]:
+def cases(part: str) -> list[object]:
+    """Parameters (call, device, what was recorded of it)."""
+    found = []
     for record in RECORDS:
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record["device"].items()
         }
         device = Device(**fields)
         name = "sm{}{}".format(*device.capability)
-        for call, events in record["events"].items():
-            yield pytest.param(call, device, events, id=f"{name} {call.removeprefix('aten.')}")
+        for call, recorded in record[part].items():
+            found.append(pytest.param(call, device, recorded, id=f"{name} {call.removeprefix('aten.')}"))
+    return found
 
 
-@pytest.mark.parametrize(("call", "device", "events"), list(cases()))
+@pytest.mark.parametrize(("call", "device", "events"), cases("events"))
 def test_a_call_allocates_what_cuda_does(call, device, events):
     planned = list(plan_events(call, device))
     for number, ((words, size), expected) in enumerate(zip(planned, events, strict=False)):
@@ -62,6 +65,17 @@ def test_a_call_allocates_what_cuda_does(call, device, events):
     assert [size for _, size in planned] == events
 
 
+@pytest.mark.parametrize(("call", "device", "strides"), cases("strides"))
+def test_a_call_is_laid_out_as_on_cuda(call, device, strides):
+    operator, args, kwargs = read_call(call, "meta")
+    assert strides_of(lay_out(operator, args, operator(*args, **kwargs))) == strides
+
+
 def test_every_rule_is_held_against_a_recorded_call():
     recorded = {read_call(call, "meta")[0] for one in RECORDS for call in one["events"]}
     assert set(RULES) <= recorded
+
+
+def test_every_layout_is_held_against_a_recorded_call():
+    recorded = {read_call(call, "meta")[0] for one in RECORDS for call in one["strides"]}
+    assert set(LAYOUTS) <= recorded
