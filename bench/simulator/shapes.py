@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_iter
 
+from bench.simulator.operators import lay_out
 from bench.simulator.torch_private import schema_of, storage_key
 
 Recipe = Callable[[Any, Any], Any]
@@ -38,7 +39,7 @@ class ShapeCache:
             return func(*args, **kwargs)
         if recipe is not None:
             return recipe(args, kwargs)
-        result = func(*args, **kwargs)
+        result = lay_out(func, args, func(*args, **kwargs))
         if _signature(args) == key[1]:
             self._recipes[key] = _find_recipe(schema, args, result) or _run(func)
         return result
@@ -60,7 +61,7 @@ def _signature(value: Any) -> object:
 
 
 def _run(func: Any) -> Recipe:
-    return lambda args, kwargs: func(*args, **kwargs)
+    return lambda args, kwargs: lay_out(func, args, func(*args, **kwargs))
 
 
 def _find_recipe(schema: Any, args: tuple[Any, ...], result: Any) -> Recipe | None:

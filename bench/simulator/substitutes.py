@@ -43,9 +43,11 @@ def _attention(
             query, key, value, dropout_p, is_causal, scale=scale
         )[0]
     trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
-    return aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
+    output, sums, seed, offset = aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
         query, key, value, attn_mask, trains, dropout_p, is_causal, scale=scale
-    )[0]
+    )
+    del sums, seed, offset  # in the order in which CUDA lets go of them
+    return output
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # noqa: A002

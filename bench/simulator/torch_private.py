@@ -21,6 +21,11 @@ def storage_key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata  # noqa: SLF001
 
 
+def is_view(tensor: Tensor) -> bool:
+    """Whether autograd knows a tensor as a view of another."""
+    return tensor._is_view()  # noqa: SLF001
+
+
 def in_backward() -> bool:
     """Whether the autograd engine is running a backward in this thread."""
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001

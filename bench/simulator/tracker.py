@@ -23,9 +23,11 @@ from torch.utils._pytree import tree_iter
 from bench.simulator.operators import Born, Device, Dies, Plan, cublas_workspace_bytes, plan_call
 from bench.simulator.shapes import ShapeCache
 from bench.simulator.stream import OUTSIDE, Category, Event, Place, Stream
-from bench.simulator.torch_private import current_node_number, in_backward, next_node_number, storage_key
+from bench.simulator.torch_private import current_node_number, in_backward, is_view, next_node_number, storage_key
 
 _ADD = torch.ops.aten.add.Tensor
+_INDEX_PUT = torch.ops.aten.index_put.default
+_INDEX_PUT_IN_PLACE = torch.ops.aten._index_put_impl_.default
 _is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
 CUBLAS_TRANSIENT_SINCE = (2, 15)
 """torch version from which products take their cuBLAS workspace anew (pull request 194311)."""
@@ -109,6 +111,9 @@ class StorageTracker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is _INDEX_PUT and in_backward() and len(args) > 3 and args[3]:  # noqa: PLR2004 - accumulate
+            # The gradient of indexing is written in place into zeros when nothing watches.
+            func, args = _INDEX_PUT_IN_PLACE, (*args[:4], True)
         self._operator = str(func)
         try:
             result = self._shapes.call(func, args, kwargs) if self.follow == "meta" else func(*args, **kwargs)
@@ -161,7 +166,8 @@ class StorageTracker(TorchDispatchMode):
 
     def _accumulated(self, first: object) -> int | None:
         """First operand of an addition that runs inside a backward, where the engine could add in place."""
-        if not (isinstance(first, Tensor) and in_backward() and _is_dense(first)):
+        # A view that a backward made holds its base, so that the engine does not own the storage.
+        if not (isinstance(first, Tensor) and in_backward() and _is_dense(first) and not is_view(first)):
             return None
         return self._numbers.get(storage_key(first))
 
