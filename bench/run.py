@@ -5,7 +5,6 @@ Simulations run side by side; measurements one after the other, with nothing els
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -95,11 +94,6 @@ def run_jobs(jobs: Iterable[Job], folder: Path, name: str, settings: Settings, o
             writer.add(rows[job])
             observe(rows[job], len(rows), len(jobs))
     return [rows[job] for job in jobs]
-
-
-def count_statuses(rows: Iterable[Measurement]) -> Counter[str]:
-    """How many rows ended in which status."""
-    return Counter(row.status for row in rows)
 
 
 def _measuring_device(jobs: list[Job]) -> str:

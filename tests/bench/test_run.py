@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bench import run as run_module
 from bench.cases import make_case
 from bench.isolate import Outcome
 from bench.probes.limits import Limits
-from bench.run import Job, Settings, count_statuses, run_jobs
+from bench.run import Job, Settings, run_jobs
 from results.record import Environment, Readings
 from results.store import StoreError, open_run, read_runs
 
@@ -99,7 +100,7 @@ def test_a_fault_is_a_row_and_the_suite_goes_on(tmp_path, outcomes):
     script["greedy", "measure"] = Outcome(status="timeout", phase="inference", message="late", seconds=3.0)
     script["contsup[E]", "simulate"] = Outcome(status="out_of_memory", phase="simulate", message="full", seconds=1.0)
     rows = run_jobs(jobs("e2e", "dgl", "greedy", "contsup[E]"), tmp_path, "tiny", SETTINGS, Seen())
-    assert count_statuses(rows) == {"ok": 5, "failed": 1, "timeout": 1, "out_of_memory": 1}
+    assert Counter(row.status for row in rows) == {"ok": 5, "failed": 1, "timeout": 1, "out_of_memory": 1}
     failed = next(row for row in read_runs(tmp_path) if row.status == "failed")
     assert (failed.case.method, failed.phase, failed.message) == ("dgl", "training step", "planted")
     assert failed.wall_seconds == 2.0
