@@ -4,7 +4,7 @@ The real code runs on the meta device. A dispatch mode sees each operator, names
 operator would allocate for itself on CUDA, and learns from a weak reference when the last tensor on a storage is gone.
 Out comes a stream of events in the order CUDA's allocator would see them; what they mean for memory is `ledger.py`'s.
 
-Sees: every tensor on the meta device, from the first parameter on, and the temporaries that `operators.py` knows.
+Sees: every tensor on the meta device, from the first parameter on, and the temporaries that `operators` knows.
 Does not see: memory outside operators (CUDA context, kernels, other streams).
 """
 

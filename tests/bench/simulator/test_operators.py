@@ -1,4 +1,4 @@
-"""Call by call: the plans of `operators.py` beside what torch's CUDA dispatch allocated.
+"""Call by call: the plans of `operators` beside what torch's CUDA dispatch allocated.
 
 `operator_events.json` is written by `tests/oracle/record_operators.py`.
 """
