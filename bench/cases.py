@@ -1,7 +1,7 @@
 """Builds cases from what users write, checking every name and number. Imports no torch."""
 
 from bench.workloads.networks import get_network
-from methods.datasets import get_dataset
+from methods.datasets import get_dataset, height_and_width
 from methods.registry import read_spec
 from partition import parse_split
 from results.record import Case
@@ -45,12 +45,24 @@ def make_case(
         raise CaseError(
             f"method '{spec}' trains the whole network as one module (modules: {module_count}): use --modules 1"
         )
+    if images.label_per_pixel != backbone.dataset.label_per_pixel:
+        needed, found = "one label per image", "a label per pixel"
+        if backbone.dataset.label_per_pixel:
+            needed, found = found, needed
+        raise CaseError(f"{backbone.name} needs {needed}, {images.title} has {found}: use {backbone.dataset.name}")
+    height, width = height_and_width(backbone.image_size_on(images))
+    if min(height, width) < backbone.smallest_image:
+        raise CaseError(
+            f"images of {height}x{width} are too small for {backbone.name}: write {backbone.name}@"
+            f"{backbone.smallest_image} or larger"
+        )
     sizes = parse_split(split, backbone.unit_names, module_count)
     return Case(
         method=str(spec),
         network=backbone.name,
         dataset=images.name,
-        image_size=backbone.image_size or images.image_size,
+        image_size=height,
+        image_width=None if width == height else width,
         module_count=module_count,
         split_policy="equal" if split.strip() == "equal" else str(sizes),
         batch_size=batch_size,

@@ -66,7 +66,7 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     spec = read_spec(case.method)
     torch.manual_seed(SEED)
     with torch.device(device):
-        chain = network.build(get_dataset(case.dataset), case.image_size)
+        chain = network.build(get_dataset(case.dataset), case.height_and_width)
         return TrainingNetwork(chain, split, spec.parts).train()
 
 
@@ -82,7 +82,7 @@ def build_training(
     """
     network = build_network(case, device)
     if next_batch is None:
-        batch = synthetic_batch(get_dataset(case.dataset), case.image_size, case.batch_size, device, seed=SEED)
+        batch = synthetic_batch(get_dataset(case.dataset), case.height_and_width, case.batch_size, device, seed=SEED)
         next_batch = partial(_same, batch)
     per_module = network.parts.step == "per_module"
     groups = network.module_parameters() if per_module else [list(network.parameters())]

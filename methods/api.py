@@ -42,6 +42,8 @@ class Parts:
     """Loss of every module but the last; None: the network is one module."""
     head: str = "1c2f"
     """Auxiliary classifier or projection head: convolutions and linear layers."""
+    widen: float = 1.0
+    """Factor on the widths of heads and decoders, each truncated to a whole number."""
     reduction: Literal["anchor", "pair"] = "anchor"
     """How the contrastive loss is averaged."""
     decoder: bool = False
@@ -115,8 +117,20 @@ HEAD = Option(
     name="head",
     sets="head",
     default="1c2f",
-    choices={name: name for name in ("0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f")},
-    help="local head: number of convolutions and of linear layers",
+    choices={
+        name: name for name in ("0c1f", "0c2f", "1c1f", "1c2f", "1c3f", "2c2f", "mlp-sr", "mlp", "cnn", "auglocal")
+    },
+    help="local head: number of convolutions and of linear layers (on ImageNet and Cityscapes 1c2f is the head "
+    "published there), or DGL's mlp-sr, mlp, cnn and AugLocal's mlp-sr",
+)
+WIDEN = Option(
+    name="widen",
+    sets="widen",
+    default="1",
+    pattern=r"(?=.*[1-9])\d+(\.\d+)?",
+    read=float,
+    hint="a number above 0",
+    help="factor on the widths of heads and decoders",
 )
 LOSS = Option(
     name="loss",

@@ -1,6 +1,6 @@
-"""Auxiliary networks of local modules: heads that give a local loss, and the decoder that reconstructs the image.
+"""Auxiliary networks of local modules: what gives a module its loss, and is dropped at inference.
 
-Source: methods of InfoPro (ICLR 2021), appendix (Table 12) and released code; ContSup uses the same.
+Heads are in `methods/heads.py`, decoders in `methods/decoders.py`; here they are joined with their losses.
 """
 
 from functools import reduce
@@ -8,95 +8,66 @@ from operator import add
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from methods.api import Parts
-from methods.chain import Chain
-from methods.datasets import Dataset
+from methods.chain import Chain, Shape
+from methods.decoders import make_decoder
+from methods.heads import EMBEDDING_SIZE, make_head
 from methods.losses import reconstruction_loss, supervised_contrastive_loss
 from methods.spec import SpecError
 
-EMBEDDING_SIZE = 128
-"""Width of hidden linear layers and of contrastive embeddings."""
-DECODER_WIDTH = 12
-_HEAD_CONVOLUTIONS = {16: (2, 32), 32: (2, 64), 64: (1, 64)}
-"""Channels a head reads -> stride and output channels of its first convolution."""
 
-
-def local_head(channels: int, spatial_size: int, outputs: int, config: str) -> nn.Sequential:
-    """A head such as `1c2f`: convolutions with batch norm and ReLU, global average pooling, linear layers.
-
-    Args:
-        channels: channels of the module's output.
-        spatial_size: its height and width; decides for channels other than 16, 32 and 64.
-        outputs: classes (softmax) or embedding size (contrast).
-        config: `<convolutions>c<linear layers>f`.
-
-    Returns:
-        Network from (batch, channels, spatial_size, spatial_size) to (batch, outputs).
-    """
-    convolutions, linears = int(config[0]), int(config[2])
-    layers: list[nn.Module] = []
-    stride, width = _HEAD_CONVOLUTIONS.get(channels) or _convolution_by_size(spatial_size)
-    for _ in range(convolutions):
-        layers += [nn.Conv2d(channels, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        channels, stride = width, 1
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    for _ in range(linears - 1):
-        layers += [nn.Linear(channels, EMBEDDING_SIZE), nn.ReLU(inplace=True)]
-        channels = EMBEDDING_SIZE
-    return nn.Sequential(*layers, nn.Linear(channels, outputs))
-
-
-def _convolution_by_size(spatial_size: int) -> tuple[int, int]:
-    """The CIFAR ResNet's rule read by feature-map size, for networks with other widths (our choice)."""
-    if spatial_size >= 32:  # noqa: PLR2004 - first stage of a CIFAR network
-        return (2, 32)
-    return (2, 64) if spatial_size > 8 else (1, 64)  # noqa: PLR2004 - last stage
-
-
-class Decoder(nn.Module):
-    """Reconstructs the image from a module's output: bilinear upsampling and two 3x3 convolutions, then a sigmoid."""
+class Reconstruction(nn.Module):
+    """A decoder with its loss against the images before normalisation."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int, image_size: int, dataset: Dataset) -> None:
+    def __init__(self, chain: Chain, shape: Shape, parts: Parts) -> None:
         super().__init__()
-        self.image_size = image_size
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, DECODER_WIDTH, 3, padding=1),
-            nn.BatchNorm2d(DECODER_WIDTH),
-            nn.ReLU(),
-            nn.Conv2d(DECODER_WIDTH, 3, 3, padding=1),
-            nn.Sigmoid(),
-        )
+        dataset = chain.dataset
+        self.decoder = make_decoder(shape, dataset=dataset, image_shape=chain.image_shape, widen=parts.widen)
         self.register_buffer("mean", torch.tensor(dataset.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(dataset.std).view(3, 1, 1), persistent=False)
 
     def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - as LocalLoss's
-        """Reconstruction loss of features (batch, channels, height, width) against normalised images."""
-        if features.shape[-1] != self.image_size:
-            size = (self.image_size, self.image_size)
-            features = functional.interpolate(features, size, mode="bilinear", align_corners=True)
-        return reconstruction_loss(self.layers(features), images, self.mean, self.std)
+        """Loss of features (batch, channels, height, width) against normalised images."""
+        return reconstruction_loss(self.decoder(features), images, self.mean, self.std)
 
 
 class LocalLoss(nn.Module):
-    """A head with its loss: cross-entropy (`softmax`) or supervised contrastive (`contrast`)."""
+    """A head with its loss: the chain's own (`softmax`) or supervised contrastive (`contrast`)."""
 
-    def __init__(self, shape: tuple[int, int, int], class_count: int, parts: Parts) -> None:
+    def __init__(self, chain: Chain, shape: Shape, parts: Parts) -> None:
+        """Build the head.
+
+        Raises:
+            SpecError: the dataset has no such head, or no contrastive loss.
+        """
         super().__init__()
+        dataset = chain.dataset
         self.contrast = parts.local_loss == "contrast"
+        if self.contrast and dataset.label_per_pixel:
+            raise SpecError(
+                f"the contrastive loss needs one label per image, {dataset.title} has one per pixel: use softmax"
+            )
+        self.loss = chain.loss
         self.reduction = parts.reduction
-        self.head = local_head(shape[0], shape[1], EMBEDDING_SIZE if self.contrast else class_count, parts.head)
+        self.head = make_head(
+            shape,
+            EMBEDDING_SIZE if self.contrast else dataset.class_count,
+            parts.head,
+            dataset=dataset,
+            image_shape=chain.image_shape,
+            widen=parts.widen,
+        )
 
-    def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - as Decoder's
-        """Loss of features (batch, channels, height, width) with labels (batch,)."""
+    def forward(self, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - as Reconstruction's
+        """Loss of features (batch, channels, height, width) with labels (batch,) or (batch, *image size)."""
         outputs = self.head(features)
         if self.contrast:
             return supervised_contrastive_loss(outputs, labels, reduction=self.reduction)
-        return functional.cross_entropy(outputs, labels)
+        return self.loss(outputs, labels)
 
 
 class Auxiliary(nn.Module):
@@ -105,26 +76,26 @@ class Auxiliary(nn.Module):
     A network whose weight is exactly 0 is not built, unless the method runs it as the released code does.
     """
 
-    def __init__(self, chain: Chain, shape: tuple[int, int, int], parts: Parts, weights: tuple[float, float]) -> None:
+    def __init__(self, chain: Chain, shape: Shape, parts: Parts, weights: tuple[float, float]) -> None:
         """Build what has a weight.
 
         Args:
-            chain: the backbone; gives classes, image size and normalisation.
+            chain: the backbone; gives classes, image size, normalisation and loss.
             shape: (channels, height, width) of the module's output.
             parts: the method.
             weights: of reconstruction and of the local loss.
 
         Raises:
-            SpecError: both weights are 0.
+            SpecError: both weights are 0, or the dataset lacks what the method asks for.
         """
         super().__init__()
         reconstruction, local = weights
         self.weights = {"decoder": reconstruction, "local_loss": local} if parts.decoder else None
         self.terms = nn.ModuleDict()
         if parts.decoder and (reconstruction or parts.run_zero_weight):
-            self.terms["decoder"] = Decoder(shape[0], chain.image_size, chain.dataset)
+            self.terms["decoder"] = Reconstruction(chain, shape, parts)
         if local or parts.run_zero_weight:
-            self.terms["local_loss"] = LocalLoss(shape, chain.dataset.class_count, parts)
+            self.terms["local_loss"] = LocalLoss(chain, shape, parts)
         if not self.terms:
             raise SpecError(f"a local module would have no loss: both its weights are 0 (weights: {parts.weights})")
 

@@ -1,10 +1,17 @@
 """A backbone as an ordered list of units plus a classifier head."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from torch import Tensor, nn
+from torch.nn import functional
 
-from methods.datasets import Dataset
+from methods.datasets import Dataset, ImageSize, height_and_width
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Scalar loss of (logits, labels)."""
+Shape = tuple[int, int, int]
+"""(channels, height, width) of one image or feature map."""
 
 
 class Chain(nn.Module):
@@ -13,11 +20,15 @@ class Chain(nn.Module):
     Attributes:
         name: network name, such as `resnet110`.
         dataset: classes and normalisation of the images.
-        image_size: height and width of the images in pixels.
-        units: the units, applied one after the other to images (batch, 3, image_size, image_size).
+        image_shape: (3, height, width) of one image.
+        units: the units, applied one after the other to images (batch, 3, height, width).
         unit_names: a name per unit, such as `stem` or `layer2.3`.
         unit_shapes: output (channels, height, width) of every unit.
-        head: turns the last unit's output into logits (batch, classes); always part of the last local module.
+        head: turns the last unit's output into logits, (batch, classes) or for segmentation (batch, classes, height,
+            width); always part of the last local module.
+        loss: the network's loss of logits and labels; cross-entropy that skips the dataset's ignored label.
+        extra_losses: deep supervision, by unit index: maps the unit's output and the labels to a weighted scalar, which
+            is added to the loss of the unit's local module. Used in training alone.
     """
 
     def __init__(
@@ -25,11 +36,13 @@ class Chain(nn.Module):
         *,
         name: str,
         dataset: Dataset,
-        image_size: int,
+        image_size: ImageSize,
         units: Sequence[nn.Module],
         unit_names: Sequence[str],
-        unit_shapes: Sequence[tuple[int, int, int]],
+        unit_shapes: Sequence[Shape],
         head: nn.Module,
+        loss: Loss | None = None,
+        extra_losses: Mapping[int, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if not len(units) == len(unit_names) == len(unit_shapes) > 0:
@@ -39,30 +52,38 @@ class Chain(nn.Module):
             )
         self.name = name
         self.dataset = dataset
-        self.image_size = image_size
+        self.image_shape = (3, *height_and_width(image_size))
         self.unit_names = tuple(unit_names)
         self.unit_shapes = tuple(unit_shapes)
         self.units = nn.ModuleList(units)
         self.head = head
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Shape of one image: (3, image_size, image_size)."""
-        return (3, self.image_size, self.image_size)
+        self.loss = loss or cross_entropy_of(dataset)
+        self.extra_losses = nn.ModuleDict({str(unit): extra for unit, extra in (extra_losses or {}).items()})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, 3, height, width)."""
+        """Logits of images (batch, 3, height, width)."""
         features = images
         for unit in self.units:
             features = unit(features)
         return self.head(features)
 
 
+def shape_behind(shape: Shape, channels: int, stride: int) -> Shape:
+    """Shape behind a convolution or pooling of this stride whose padding keeps the size at stride 1."""
+    _, height, width = shape
+    return (channels, -(-height // stride), -(-width // stride))
+
+
+def cross_entropy_of(dataset: Dataset) -> Loss:
+    """Mean cross-entropy over images, or over pixels that have a label."""
+    return partial(functional.cross_entropy, ignore_index=dataset.ignored_label)
+
+
 def initialize_convolutions(network: nn.Module) -> None:
     """Draw every convolution's weight from Normal(0, sqrt(2 / (kernel height * kernel width * output channels))).
 
-    The rule of the released InfoPro, ContSup and MLAAN networks, for backbone, auxiliary and context networks alike;
-    biases, linear layers and batch norms keep torch's defaults.
+    The rule of the released InfoPro, ContSup and MLAAN networks, for backbone, auxiliary and context networks alike,
+    and of torchvision's ResNets; biases, linear layers and batch norms keep torch's defaults.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):

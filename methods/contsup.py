@@ -10,7 +10,7 @@ feature source is the augmented input g, as released; at the first junction it i
 image encoder alone and equals `E` at K = 2.
 """
 
-from methods.api import HEAD, LOSS, REDUCTION, STEP, Context, Method, Option
+from methods.api import HEAD, LOSS, REDUCTION, STEP, WIDEN, Context, Method, Option
 
 CONTEXT = Option(
     name="context",
@@ -30,5 +30,5 @@ CONTSUP = Method(
     name="contsup",
     summary="ContSup: context from the image or earlier features at every junction, kept at inference",
     source="ContSup (arXiv 2312.07636)",
-    options=(CONTEXT, LOSS, HEAD, REDUCTION, STEP),
+    options=(CONTEXT, LOSS, HEAD, WIDEN, REDUCTION, STEP),
 )

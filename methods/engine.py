@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
@@ -29,8 +28,8 @@ from partition import Split, SplitError, equal_split
 Observe = Callable[[str, int, int | None], AbstractContextManager[object]]
 """Called as observe(phase, module, unit) around every piece of a step; indices from 0, unit None outside `unit`.
 
-Phases: `unit` (forward), `head`, `auxiliary` (head or decoder with its loss), `backward`, `context`, `recompute`,
-`optimizer`.
+Phases: `unit` (forward), `extra loss` (the network's own deep supervision), `head`, `auxiliary` (head or decoder with
+its loss), `backward`, `context`, `recompute`, `optimizer`.
 """
 
 _NOTHING = nullcontext()
@@ -112,8 +111,11 @@ class TrainingNetwork(nn.Module):
         inputs = [images]
         losses = []
         for k, units in enumerate(self.split.modules()):
-            features = self._run_units(k, units, features)
+            features, extra = self._run_units(k, units, features, labels)
             loss = self._loss(k, features, images, labels)
+            if extra is not None:
+                loss = loss + extra
+                del extra
             with self.observe("backward", k, None):
                 loss.backward()
             losses.append(loss.detach())
@@ -132,7 +134,7 @@ class TrainingNetwork(nn.Module):
         last = self.split.module_count - 1
         groups: list[list[nn.Parameter]] = []
         for k, units in enumerate(self.split.modules()):
-            members = [self.chain.units[unit] for unit in units]
+            members = self._members(units)
             members += [self.junctions[k - 1]] if self.junctions and k > 0 else []
             members += [self.chain.head] if k == last else [self.auxiliaries[k]]
             groups.append([parameter for member in members for parameter in member.parameters()])
@@ -140,31 +142,45 @@ class TrainingNetwork(nn.Module):
 
     def deployed_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the network used at inference."""
-        yield from self.chain.parameters()
+        yield from self.chain.units.parameters()
+        yield from self.chain.head.parameters()
         yield from self.junctions.parameters()
 
-    def _run_units(self, k: int, units: range, features: Tensor) -> Tensor:
+    def _run_units(self, k: int, units: range, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Output of the units, and the sum of their extra losses where they have any."""
         if self.parts.segments is None:
-            return self._forward_units(k, units, features)
+            return self._forward_units(k, units, features, labels)
         segments = equal_split(len(units), min(self.parts.segments, len(units))).modules()
+        losses = None
         for segment in segments:
             indices = units[segment.start : segment.stop]
             # torch types checkpoint's result as unknown.
-            features = checkpoint(
+            features, extra = checkpoint(
                 self._forward_units,
                 k,
                 indices,
                 features,
+                labels,
                 use_reentrant=False,
                 context_fn=partial(self._checkpoint_contexts, k, indices),
-            )  # pyright: ignore[reportAssignmentType]
-        return features
+            )  # pyright: ignore[reportGeneralTypeIssues]
+            losses = _add(losses, extra)
+        return features, losses
 
-    def _forward_units(self, k: int, units: range, features: Tensor) -> Tensor:
+    def _forward_units(self, k: int, units: range, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        losses = None
         for unit in units:
             with self.observe("unit", k, unit):
                 features = self.chain.units[unit](features)
-        return features
+            if str(unit) in self.chain.extra_losses:
+                with self.observe("extra loss", k, None):
+                    losses = _add(losses, self.chain.extra_losses[str(unit)](features, labels))
+        return features, losses
+
+    def _members(self, units: range) -> list[nn.Module]:
+        """Units with their extra losses."""
+        extra = [self.chain.extra_losses[str(unit)] for unit in units if str(unit) in self.chain.extra_losses]
+        return [*(self.chain.units[unit] for unit in units), *extra]
 
     def _checkpoint_contexts(
         self, k: int, units: range
@@ -173,14 +189,13 @@ class TrainingNetwork(nn.Module):
 
     @contextmanager
     def _recomputing(self, k: int, units: range) -> Iterator[None]:
-        members = [self.chain.units[unit] for unit in units]
-        with self.observe("recompute", k, None), frozen_statistics(members):
+        with self.observe("recompute", k, None), frozen_statistics(self._members(units)):
             yield
 
     def _loss(self, k: int, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         if k == self.split.module_count - 1:
             with self.observe("head", k, None):
-                return functional.cross_entropy(self.chain.head(features), labels)
+                return self.chain.loss(self.chain.head(features), labels)
         with self.observe("auxiliary", k, None):
             return self.auxiliaries[k](features, images, labels)
 
@@ -191,6 +206,10 @@ class TrainingNetwork(nn.Module):
         inputs.insert(0, features.detach())
         del inputs[kept:]
         return features
+
+
+def _add(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return second if first is None else first if second is None else first + second
 
 
 def _loss_weights(chain: Chain, split: Split, parts: Parts) -> list[tuple[float, float]]:

@@ -13,7 +13,7 @@ contrast are used.
 
 from dataclasses import replace
 
-from methods.api import HEAD, LOSS, REDUCTION, STEP, Method, Option, Weights
+from methods.api import HEAD, LOSS, REDUCTION, STEP, WIDEN, Method, Option, Weights
 
 _NUMBER = r"\d+(\.\d+)?"
 
@@ -46,7 +46,7 @@ INFOPRO = Method(
     summary="InfoPro: reconstruction of the image and a local loss on every module's output",
     source="Wang et al., InfoPro (ICLR 2021)",
     sets={"decoder": True},
-    options=(replace(LOSS, variant=True), HEAD, REDUCTION, WEIGHTS, ZERO_WEIGHT, STEP),
+    options=(replace(LOSS, variant=True), HEAD, WIDEN, REDUCTION, WEIGHTS, ZERO_WEIGHT, STEP),
 )
 DECODER = Method(
     name="decoder",

@@ -25,7 +25,7 @@ class Case:
     dataset: str
     """Dataset whose classes and normalisation apply; its images are synthetic unless `data` says otherwise."""
     image_size: int
-    """Height and width of the images in pixels."""
+    """Height of the images in pixels, and their width unless `image_width` says otherwise."""
     module_count: int
     """K, the number of local modules."""
     split_policy: str
@@ -38,6 +38,13 @@ class Case:
     """`sgd`: Nesterov momentum 0.9, weight decay 1e-4, as the papers."""
     data: str = "synthetic"
     """`synthetic`: one seeded batch resident on the device; `loader`: torchvision's loader inside the timed step."""
+    image_width: int | None = None
+    """Width of images that are not square, in pixels; None: as `image_size`."""
+
+    @property
+    def height_and_width(self) -> tuple[int, int]:
+        """Size of the images in pixels."""
+        return self.image_size, self.image_width or self.image_size
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ says in its metadata what it holds (`kind`) and by which version of this table (
 import pyarrow as pa
 
 KIND = "peakbench.measurements"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a column is added, removed, or changes its type or meaning."""
 
 _TEXT = pa.string()
@@ -28,13 +28,14 @@ CASE = (
     _required("method", _TEXT, "Canonical method spec"),
     _required("network", _TEXT, "Backbone name"),
     _required("dataset", _TEXT, "Dataset whose classes and normalisation apply"),
-    _required("image_size", _WHOLE, "Height and width of the images", "pixel"),
+    _required("image_size", _WHOLE, "Height of the images, and their width where image_width is null", "pixel"),
     _required("module_count", _WHOLE, "K, the number of local modules"),
     _required("split_policy", _TEXT, "Policy that places the boundaries, or explicit sizes"),
     _required("batch_size", _WHOLE, "Images per step", "image"),
     _required("precision", _TEXT, "Number format of the step"),
     _required("optimizer", _TEXT, "Optimizer with the papers' settings"),
     _required("data", _TEXT, "synthetic: one batch resident on the device; loader: loading is inside the timed step"),
+    _optional("image_width", _WHOLE, "Width of images that are not square; null: as image_size", "pixel"),
 )
 OUTCOME = (
     _required("provenance", _TEXT, "simulated or measured"),

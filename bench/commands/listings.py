@@ -10,6 +10,7 @@ from rich.table import Table
 
 from bench.suites import list_suites
 from bench.workloads.networks import NETWORKS
+from methods.datasets import write_image_size
 from methods.registry import METHODS
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -62,8 +63,9 @@ def list_networks(as_json: Json = False) -> None:
             "name": name,
             "title": network.title,
             "dataset": network.dataset.name,
-            "image_size": network.image_size or network.dataset.image_size,
+            "image_size": network.image_size_on(network.dataset),
             "unit_count": len(network.unit_names),
+            "parameter_count": network.parameter_count,
             "unit_names": list(network.unit_names),
             "source": network.source,
         }
@@ -72,21 +74,16 @@ def list_networks(as_json: Json = False) -> None:
     if as_json:
         _print_json(entries)
         return
-    _print_table(
-        ("network", "dataset", "image", "units", "from .. to"),
-        [
-            (
-                e["name"],
-                e["dataset"],
-                str(e["image_size"]),
-                str(e["unit_count"]),
-                f"{e['unit_names'][0]} .. {e['unit_names'][-1]}",
-            )
-            for e in entries
-        ],
-    )
-    Console().print(
-        "\nAlso cifar_resnet<depth> for every depth 6n+2, and <network>@<pixels> for other image sizes.",
+    console = Console()
+    for name, network in NETWORKS.items():
+        dataset, names = network.dataset, network.unit_names
+        size = write_image_size(network.image_size_on(dataset))
+        console.print(f"[bold]{name}[/bold]  {network.title}, {dataset.title} at {size} pixels", highlight=False)
+        console.print(f"    {network.parameter_count:,} parameters in {len(names)} units, {names[0]} .. {names[-1]}")
+        console.print(f"    source: {network.source}", style="dim", highlight=False)
+    console.print(
+        "\nAlso cifar_resnet<depth> for every depth 6n+2, and <network>@<pixels> or\n"
+        "<network>@<height>x<width> for other image sizes.",
         highlight=False,
     )
 

@@ -114,7 +114,7 @@ def _print(measurement: Measurement, simulation: "Simulation") -> None:
 
     case, readings = measurement.case, measurement.readings
     console = Console()
-    size = f"{case.image_size}x{case.image_size}"
+    size = "x".join(map(str, case.height_and_width))
     title = f"{case.method} · {case.network} · {case.dataset} {size} · K={case.module_count} · batch {case.batch_size}"
     console.print(title, style="bold", highlight=False, markup=False)
     if simulation.failure:

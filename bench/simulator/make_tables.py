@@ -27,9 +27,10 @@ from bench.simulator.workspaces import (
     workspace_source,
 )
 from bench.workloads.networks import get_network
-from methods.auxiliary import Decoder, local_head
 from methods.chain import Chain
 from methods.context import feature_encoder, image_encoder
+from methods.decoders import make_decoder
+from methods.heads import local_head
 
 NETWORKS = ("resnet32", "resnet32@96")
 BATCH_SIZES = (1024, 512, 256, 128, 64)
@@ -46,22 +47,21 @@ def list_layers(network: str) -> list[ConvolutionSignature]:
             layers[_signature_of(module, inputs[0])] = None
 
     entry = get_network(network)
-    size = entry.image_size or entry.dataset.image_size
     with torch.device("meta"), torch.no_grad(), nn.modules.module.register_module_forward_pre_hook(note):
-        chain = entry.build(entry.dataset, size)
+        chain = entry.build(entry.dataset, entry.image_size_on(entry.dataset))
         chain(torch.empty(1, *chain.image_shape))
-        for part, shape in _list_added(chain, size):
+        for part, shape in _list_added(chain):
             part(torch.empty(1, *shape))
     return list(layers)
 
 
-def _list_added(chain: Chain, size: int) -> Iterator[tuple[nn.Module, tuple[int, int, int]]]:
+def _list_added(chain: Chain) -> Iterator[tuple[nn.Module, tuple[int, int, int]]]:
     """Auxiliary and context networks behind every stage, and the shape each of them reads."""
     stages = list(dict.fromkeys(chain.unit_shapes))
     for shape in stages:
         channels, height, _ = shape
-        yield local_head(channels, height, chain.dataset.class_count, "2c2f"), shape
-        yield Decoder(channels, size, chain.dataset).layers, (channels, size, size)
+        yield local_head(shape, chain.dataset.class_count, "2c2f"), shape
+        yield make_decoder(shape, dataset=chain.dataset, image_shape=chain.image_shape), shape
         yield image_encoder(channels, height), chain.image_shape
         for source in (chain.image_shape, *stages[: stages.index(shape) + 1]):
             yield feature_encoder(source[0], channels, height), source

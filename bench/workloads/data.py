@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from methods.datasets import Dataset, UnknownDatasetError
+from methods.datasets import Dataset, ImageSize, UnknownDatasetError, height_and_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ class DataRootError(FileNotFoundError):
 
 
 def synthetic_batch(
-    dataset: Dataset, image_size: int, batch_size: int, device: torch.device | str, seed: int = 0
+    dataset: Dataset, image_size: ImageSize, batch_size: int, device: torch.device | str, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """One batch of random images, normalised as real ones are, with random labels.
 
@@ -32,24 +32,26 @@ def synthetic_batch(
 
     Args:
         dataset: classes and normalisation.
-        image_size: height and width in pixels; may differ from the dataset's.
+        image_size: pixels; may differ from the dataset's.
         batch_size: number of images.
         device: where the batch is put; on `meta` it has shapes and no data.
         seed: of pixels and labels.
 
     Returns:
-        Images, float32, (batch, 3, image_size, image_size), uniform in [0, 1] before normalisation; labels, int64,
-        (batch,), from 0 to `class_count - 1`.
+        Images, float32, (batch, 3, height, width), uniform in [0, 1] before normalisation; labels, int64, (batch,), or
+        (batch, height, width) for segmentation, from 0 to `class_count - 1`.
     """
-    shape = (batch_size, 3, image_size, image_size)
+    pixels = height_and_width(image_size)
+    shape = (batch_size, 3, *pixels)
+    label_shape = (batch_size, *(pixels if dataset.label_per_pixel else ()))
     if torch.device(device).type == "meta":
         return (
             torch.empty(shape, dtype=torch.float32, device=device),
-            torch.empty(batch_size, dtype=torch.int64, device=device),
+            torch.empty(label_shape, dtype=torch.int64, device=device),
         )
     generator = torch.Generator("cpu").manual_seed(seed)
     images = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
-    labels = torch.randint(dataset.class_count, (batch_size,), generator=generator, device="cpu")
+    labels = torch.randint(dataset.class_count, label_shape, generator=generator, device="cpu")
     mean, std = (images.new_tensor(values)[:, None, None] for values in (dataset.mean, dataset.std))
     return images.sub_(mean).div_(std).to(device), labels.to(device)
 

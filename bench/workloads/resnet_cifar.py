@@ -6,9 +6,9 @@ changes, a 3x3 stem without pooling.
 
 from torch import Tensor, nn
 
-from bench.workloads.networks import cifar_resnet_units
-from methods.chain import Chain, initialize_convolutions
-from methods.datasets import Dataset
+from bench.workloads.unit_names import cifar_resnet_units
+from methods.chain import Chain, initialize_convolutions, shape_behind
+from methods.datasets import Dataset, ImageSize, height_and_width
 
 WIDTHS = (16, 32, 64)
 
@@ -37,29 +37,26 @@ class BasicBlock(nn.Module):
         return self.relu(output)
 
 
-def build_resnet_cifar(name: str, depth: int, dataset: Dataset, image_size: int) -> Chain:
+def build_resnet_cifar(name: str, depth: int, dataset: Dataset, image_size: ImageSize) -> Chain:
     """A CIFAR ResNet as a chain of 1 + 3n units.
 
     Args:
         name: network name.
         depth: 6n+2 with n from 1.
         dataset: classes and normalisation.
-        image_size: height and width in pixels.
+        image_size: pixels.
     """
-    blocks = (depth - 2) // 6
     units: list[nn.Module] = [
         nn.Sequential(
             nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(inplace=True)
         )
     ]
-    shapes = [(WIDTHS[0], image_size, image_size)]
+    shapes = [(WIDTHS[0], *height_and_width(image_size))]
     for stage, width in enumerate(WIDTHS):
-        for block in range(blocks):
-            channels, size, _ = shapes[-1]
+        for block in range((depth - 2) // 6):
             stride = 2 if stage > 0 and block == 0 else 1
-            units.append(BasicBlock(channels, width, stride))
-            size = (size + stride - 1) // stride
-            shapes.append((width, size, size))
+            units.append(BasicBlock(shapes[-1][0], width, stride))
+            shapes.append(shape_behind(shapes[-1], width, stride))
     chain = Chain(
         name=name,
         dataset=dataset,

@@ -13,7 +13,7 @@ from scipy.io import savemat
 from torchvision.datasets import CIFAR10, STL10, SVHN
 
 from bench.workloads.data import DataRootError, synthetic_batch, training_loader
-from methods.datasets import DATASETS, UnknownDatasetError, get_dataset
+from methods.datasets import DATASETS, UnknownDatasetError, get_dataset, height_and_width
 
 PADDING = {"cifar10": (4, "reflect"), "svhn": (2, "constant"), "stl10": (4, "constant")}
 FILES = {
@@ -27,6 +27,7 @@ FILES = {
 }
 
 every_dataset = pytest.mark.parametrize("name", DATASETS)
+every_real_dataset = pytest.mark.parametrize("name", PADDING)
 # Python 3.12 warns of every fork under threads, and torch's loader forks by design.
 forks = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -174,9 +175,10 @@ def assert_same_batches(some, others):
 def test_a_synthetic_batch_looks_like_a_normalised_real_one(name):
     dataset = get_dataset(name)
     images, labels = synthetic_batch(dataset, dataset.image_size, 32, "cpu")
-    assert (images.shape, images.dtype) == ((32, 3, dataset.image_size, dataset.image_size), torch.float32)
-    assert (labels.shape, labels.dtype) == ((32,), torch.int64)
-    assert set(labels.tolist()) <= set(range(dataset.class_count))
+    size = height_and_width(dataset.image_size)
+    assert (images.shape, images.dtype) == ((32, 3, *size), torch.float32)
+    assert (labels.shape, labels.dtype) == ((32, *(size if dataset.label_per_pixel else ())), torch.int64)
+    assert set(labels.unique().tolist()) <= set(range(dataset.class_count))
     pixels = pixels_of(images, dataset)
     assert pixels.min() > -1e-6
     assert pixels.max() < 1 + 1e-6
@@ -214,7 +216,7 @@ def test_a_synthetic_batch_on_meta_has_shapes_and_no_data():
 # Real images
 
 
-@every_dataset
+@every_real_dataset
 def test_every_image_is_a_crop_of_its_padded_original_under_its_label(name, plant):
     images = random_images(name, 12)
     labels = np.array([0, 9, 1, 8, 2, 7, 3, 6, 4, 5, 0, 0])
@@ -224,7 +226,7 @@ def test_every_image_is_a_crop_of_its_padded_original_under_its_label(name, plan
     assert [label for _, label in loaded] == labels.tolist()
 
 
-@every_dataset
+@every_real_dataset
 def test_crops_reach_every_place_of_the_padded_original(name, plant):
     images = random_images(name, 1)
     loader = training_loader(get_dataset(name), plant(name, np.repeat(images, 5, axis=0)), 4)
@@ -234,7 +236,7 @@ def test_crops_reach_every_place_of_the_padded_original(name, plant):
     assert tops == lefts == set(range(2 * PADDING[name][0] + 1))
 
 
-@every_dataset
+@every_real_dataset
 def test_batches_are_of_the_papers_shape_and_stay_in_range(name, plant):
     dataset = get_dataset(name)
     root = plant(name, random_images(name, 10))
@@ -246,7 +248,7 @@ def test_batches_are_of_the_papers_shape_and_stay_in_range(name, plant):
         assert pixels.max() < 1 + 1e-6
 
 
-@every_dataset
+@every_real_dataset
 def test_an_epoch_shows_every_image_once_and_keeps_the_last_partial_batch(name, plant):
     root = plant(name, uniform_images(name, 10, 128))
     loader = training_loader(get_dataset(name), root, 4)
@@ -256,7 +258,7 @@ def test_an_epoch_shows_every_image_once_and_keeps_the_last_partial_batch(name, 
     assert sorted(torch.cat(labels).tolist()) == list(range(10))
 
 
-@every_dataset
+@every_real_dataset
 def test_a_white_image_gets_black_borders_only_where_zeros_pad(name, plant):
     dataset, (padding, mode) = get_dataset(name), PADDING[name]
     root = plant(name, uniform_images(name, 60, 255))
@@ -342,7 +344,7 @@ def test_a_dataset_without_real_images_is_refused(tmp_path):
 # Data roots that lack something
 
 
-@every_dataset
+@every_real_dataset
 def test_an_empty_data_root_lists_every_file(name, tmp_path):
     with pytest.raises(DataRootError) as caught:
         training_loader(get_dataset(name), tmp_path, 4)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methods.datasets import DATASETS, UnknownDatasetError, get_dataset
+from methods.datasets import DATASETS, UnknownDatasetError, get_dataset, height_and_width, write_image_size
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_every_dataset_is_found_by_its_own_name():
-    assert [get_dataset(name).name for name in DATASETS] == ["cifar10", "svhn", "stl10"]
+    assert [get_dataset(name).name for name in DATASETS] == ["cifar10", "svhn", "stl10", "imagenet", "cityscapes"]
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,20 @@ def test_an_epoch_has_as_many_steps_as_in_the_papers(name, batch_size, steps):
     assert math.ceil(get_dataset(name).train_count / batch_size) == steps
 
 
-def test_every_dataset_has_ten_classes_and_its_image_size():
+def test_every_dataset_has_its_classes_and_image_size():
     assert [(dataset.image_size, dataset.class_count) for dataset in DATASETS.values()] == [
         (32, 10),
         (32, 10),
         (96, 10),
+        (224, 1000),
+        ((512, 1024), 19),
     ]
+
+
+def test_image_sizes_are_read_and_written_as_height_and_width():
+    assert height_and_width(96) == (96, 96)
+    assert height_and_width((512, 1024)) == (512, 1024)
+    assert (write_image_size(96), write_image_size((512, 1024))) == ("96", "512x1024")
 
 
 @pytest.mark.parametrize("name", ["cifar", "CIFAR-10", "cifra10"])
@@ -55,7 +63,9 @@ def test_a_name_that_is_nearly_right_gets_the_right_one(name):
 
 
 def test_a_name_like_no_other_gets_all_names():
-    with pytest.raises(UnknownDatasetError, match=r"^unknown dataset 'mnist': there are cifar10, svhn, stl10$"):
+    with pytest.raises(
+        UnknownDatasetError, match=r"^unknown dataset 'mnist': there are cifar10, svhn, stl10, imagenet, cityscapes$"
+    ):
         get_dataset("mnist")
 
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from bench.workloads.networks import get_network
-from methods.auxiliary import Decoder, local_head
 from methods.context import feature_encoder, image_encoder
 from methods.datasets import DATASETS
+from methods.decoders import make_decoder
 from methods.engine import TrainingNetwork
+from methods.heads import local_head
 from methods.registry import read_spec
 from partition import equal_split
 
@@ -71,14 +72,16 @@ HEADS = {
 @pytest.mark.parametrize(("outputs", "column"), [(10, 0), (128, 1)])
 def test_heads_have_the_published_parameters(config, outputs, column):
     counts = tuple(
-        count(local_head(channels, size, outputs, config)) for channels, size in ((16, 32), (32, 16), (64, 8))
+        count(local_head((channels, size, size), outputs, config)) for channels, size in ((16, 32), (32, 16), (64, 8))
     )
     assert counts == HEADS[config][column]
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(16, 2_091), (32, 3_819), (64, 7_275)])
 def test_decoders_have_the_published_parameters(channels, expected):
-    assert count(Decoder(channels, 32, DATASETS["cifar10"])) == expected
+    size = 512 // channels
+    decoder = make_decoder((channels, size, size), dataset=DATASETS["cifar10"], image_shape=(3, 32, 32))
+    assert count(decoder) == expected
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(16, 2_136), (32, 3_912), (64, 7_464)])
