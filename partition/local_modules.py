@@ -1,0 +1,210 @@
+"""Every local module a chain can have, as a graph of pieces: what `memory.py` computes, for all splits at once.
+
+A module of units i .. j grows from that of i+1 .. j by wrapping unit i around it, so that all n(n+1)/2 modules take one
+vector operation per length (with checkpointed segments, per length and unit). A node is a position between two units,
+with what later modules need to know of earlier ones: the sources of context, and whether only the last module is to
+come (the auxiliary networks before it may be of another kind).
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from partition.memory import find_segments, find_sides, next_sources
+from partition.pieces import EXACT_BELOW, Pieces, make_pieces
+from partition.profile import NOTHING, CostProfile, NetworkCost, Place, Sides, Stretch
+
+Array = Any
+Pair = tuple[Array, Array]
+"""Stretches of several modules: net bytes and highest prefixes, (modules,)."""
+
+
+Fact = tuple[tuple[int, ...], bool]
+"""What later modules need to know at a node: shapes that context reads, latest first; only the last module to come."""
+
+
+class _Nodes:
+    """Boundaries between modules, numbered as they are found."""
+
+    def __init__(self, unit_count: int) -> None:
+        self.positions = [0]
+        self.at: list[list[tuple[int, Fact]]] = [[] for _ in range(unit_count)]
+        """By position: number and fact of the nodes there."""
+        self.at[0].append((0, ((), False)))
+        self._numbers: dict[Fact, Array] = {}
+
+    def behind(self, position: int, fact: Fact) -> Array:
+        """Numbers of the nodes at all later positions but the end, where this is known."""
+        numbers = self._numbers.setdefault(fact, np.full(len(self.at), -1))
+        for later in (position + 1 + np.flatnonzero(numbers[position + 1 :] < 0)).tolist():
+            numbers[later] = len(self.positions)
+            self.at[later].append((len(self.positions), fact))
+            self.positions.append(later)
+        return numbers[position + 1 :]
+
+
+def local_modules(profile: CostProfile) -> Pieces:
+    """The graph of all splits; time and memory O(units^2) per kind of auxiliary networks and context."""
+    unit_count = len(profile.units)
+    cores = [_Cores(profile, kind) for kind in profile.auxiliaries or ((),)]
+    first, between, before_last = profile.kinds
+    told_apart = len({first, between, before_last}) > 1
+    nodes = _Nodes(unit_count)
+    arcs: list[dict[str, Array]] = []
+    for position in range(unit_count):
+        for node, (sources, last_to_come) in nodes.at[position]:
+            context = profile.contexts[position, sources] if profile.contexts and position else NetworkCost()
+            if profile.auxiliaries and not last_to_come:
+                for role in (False, True) if told_apart else (False,):
+                    kind = first if position == 0 else before_last if role else between
+                    targets = nodes.behind(position, (next_sources(profile, sources, position), role))
+                    arcs.append(cores[kind].leaving(position, slice(position, -1), context, node, targets))
+            if last_to_come or not told_apart or position == 0:
+                to_end = np.array([-1])
+                arcs.append(cores[0].leaving(position, slice(unit_count - 1, None), context, node, to_end))
+    columns = {name: np.concatenate([arc[name] for arc in arcs]) for name in arcs[0]}
+    positions = np.array([*nodes.positions, unit_count])
+    order = np.argsort(positions, kind="stable")
+    number = np.argsort(order)
+    columns["source"], columns["target"] = number[columns["source"]], number[columns["target"]]
+    return make_pieces(positions[order].tolist(), profile.base_bytes, **columns)
+
+
+class _Cores:
+    """Every module that ends with one kind of auxiliary networks, without context and update."""
+
+    def __init__(self, profile: CostProfile, auxiliaries: Sequence[NetworkCost]) -> None:
+        self.profile = profile
+        count = len(profile.units)
+        self.ends = (*(auxiliaries or (NetworkCost(),) * count)[: count - 1], profile.head)
+        self.dtype: Any = np.int64 if _largest(profile) * count < EXACT_BELOW else object
+        self.delta = np.zeros((count, count), dtype=self.dtype)
+        self.peak = np.zeros((count, count), dtype=self.dtype)
+        grow = self._grow if profile.segments is None else self._grow_segments
+        for size, (delta, peak) in enumerate(grow(), start=1):
+            first = np.arange(count - size + 1)
+            self.delta[first, first + size - 1], self.peak[first, first + size - 1] = delta, peak
+        self.closing = self._pair([end.closing for end in self.ends])
+        self.persistent, self.kept, *self.of_ends = (
+            self._array([getattr(end, name) for end in self.ends])
+            for name in ("persistent_bytes", "kept_bytes", *_SUMS)
+        )
+        self.of_units = [
+            np.cumsum(self._array([0, *(getattr(unit, name) for unit in profile.units)])) for name in _SUMS
+        ]
+        if profile.segments is None:  # nothing is recomputed
+            self.of_units[-1] = np.zeros_like(self.of_units[-1])
+
+    def leaving(self, start: int, stops: slice, context: NetworkCost, source: int, targets: Array) -> dict[str, Array]:
+        """Columns of the modules that begin with unit `start` and end with each unit of `stops`."""
+        gradients, update, flops = (
+            sums[1:][stops] - sums[start] + own[stops] + getattr(context, name)
+            for sums, own, name in zip(self.of_units, self.of_ends, _SUMS, strict=True)
+        )
+        persistent = self.persistent[stops] + context.persistent_bytes
+        nothing = np.zeros_like(persistent)
+        stretches = [
+            (nothing, nothing),
+            context.forward,
+            (self.delta[start, stops], self.peak[start, stops]),
+            context.backward,
+            _cut(self.closing, stops),
+        ]
+        if self.profile.update_per_module:
+            stretches.append((-gradients, update))
+            held = nothing
+        else:
+            held = gradients + update + self.kept[stops]
+        delta, peak = _join(stretches)
+        return {
+            "source": np.full(len(targets), source),
+            "target": targets,
+            "opening": nothing,
+            "before": persistent + delta,
+            "peak": persistent + peak,
+            "after": persistent,
+            "end": persistent + held,
+            "flops": flops,
+        }
+
+    def _grow(self) -> Any:
+        """Stretches of all modules of 1, 2, .. units, by their first unit."""
+        count = len(self.profile.units)
+        ends = [self._pair([end.forward for end in self.ends]), self._pair([end.backward for end in self.ends])]
+        inside, first = (
+            (self._units("forward", (place, Place.INSIDE)), self._units("backward", (place, Place.INSIDE)))
+            for place in (Place.INSIDE, Place.MODULE)
+        )
+        last, only = (
+            (self._units("forward", (place, Place.MODULE)), self._units("backward", (place, Place.MODULE)))
+            for place in (Place.INSIDE, Place.MODULE)
+        )
+        yield _join([only[0], *ends, only[1]])
+        core = _join([last[0], *ends, last[1]])
+        for size in range(2, count + 1):
+            core = _cut(core, slice(1, None))
+            here = slice(0, count - size + 1)
+            yield _join([_cut(first[0], here), core, _cut(first[1], here)])
+            core = _join([_cut(inside[0], here), core, _cut(inside[1], here)])
+
+    def _grow_segments(self) -> Any:
+        """The same with checkpointed segments, which lie otherwise in every length."""
+        count = len(self.profile.units)
+        ends = [self._pair([end.forward for end in self.ends]), self._pair([end.backward for end in self.ends])]
+        for size in range(1, count + 1):
+            segments = find_segments(self.profile.segments, size)
+            sides = find_sides(segments)
+
+            def unit(what: str, place: int, sides: list[Sides] = sides, size: int = size) -> Pair:
+                return _cut(self._units(what, sides[place]), slice(place, place + count - size + 1))
+
+            stretches = [unit("forward", place) for place in range(size)]
+            stretches += [_cut(end, slice(size - 1, None)) for end in ends]
+            for segment in reversed(segments):
+                stretches.append(unit("resume", segment[-1]))
+                stretches += [unit("recompute", place) for place in segment]
+                stretches += [unit("backward", place) for place in reversed(segment)]
+            yield _join(stretches)
+
+    def _units(self, what: str, sides: Sides) -> Pair:
+        """A stretch of every unit; nothing where a unit cannot stand there."""
+        return self._pair([getattr(unit, what).get(sides, NOTHING) for unit in self.profile.units])
+
+    def _array(self, values: Sequence[int]) -> Array:
+        return np.array(values, dtype=self.dtype)
+
+    def _pair(self, stretches: Sequence[Stretch]) -> Pair:
+        return self._array([delta for delta, _ in stretches]), self._array([peak for _, peak in stretches])
+
+
+_SUMS = ("gradient_bytes", "update_bytes", "flops")
+"""What adds up over the units and networks of a module."""
+
+
+def _largest(profile: CostProfile) -> int:
+    """Largest number of a profile."""
+    networks = [profile.head, *chain.from_iterable(profile.auxiliaries), *profile.contexts.values()]
+    numbers = (
+        value
+        for part in (*profile.units, *networks)
+        for held in astuple(part)
+        for pair in (held.values() if isinstance(held, dict) else (held,))
+        for value in (pair if isinstance(pair, tuple) else (pair,))
+    )
+    return max(map(abs, numbers))
+
+
+def _join(stretches: Sequence[Pair]) -> Pair:
+    """`profile.join` for several modules at once; a pair of integers is the same in all."""
+    delta, peak = 0, 0
+    for net, highest in stretches:
+        peak = np.maximum(peak, delta + highest)
+        delta = delta + net
+    return delta, peak
+
+
+def _cut(pair: Pair, part: slice) -> Pair:
+    return pair[0][part], pair[1][part]

@@ -1,0 +1,120 @@
+"""The memory of a training step for any split, from a cost profile: the arithmetic in plain form.
+
+    peak(split) = base + persistent + max( max over modules k of  D_k + peak(module k),  what the optimizer holds )
+
+where `persistent` sums over the networks a method adds, and D_k is what earlier modules left: gradients, losses,
+outputs. A module of units i .. j is
+
+    context forward, F_i .. F_j, auxiliary forward and backward, B_j .. B_i, context backward, closing
+
+joined into one stretch. With checkpointed segments the backward of each, last to first, is: beginning of the backward
+of its last unit, its forwards again, its backwards. `local_modules.py` computes the same for all modules at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from partition.profile import CostProfile, NetworkCost, Place, Sides, Stretch, join
+from partition.split import Split, equal_split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMemory:
+    """Peak of a step and of its parts, in bytes."""
+
+    peak_bytes: int
+    module_bytes: tuple[int, ...]
+    """Most bytes in memory while each module runs."""
+    optimizer_bytes: int
+    """Most bytes in memory while the optimizer runs after the last module."""
+    added_flops: int
+    """Floating-point operations of auxiliary and context networks' forwards, and of recomputation."""
+
+
+def step_memory(profile: CostProfile, split: Split) -> StepMemory:
+    """Peak of the step of a split; time O(units)."""
+    ranges = split.modules()
+    contexts = find_contexts(profile, [units.start for units in ranges])
+    ends = [end_network(profile, k, split) for k in range(split.module_count)]
+    base = profile.base_bytes + sum(network.persistent_bytes for network in (*contexts, *ends))
+    left, held, flops, module_bytes = 0, 0, 0, []
+    for units, context, end in zip(ranges, contexts, ends, strict=True):
+        added = (*(profile.units[unit] for unit in units), context, end)
+        gradients, update = (sum(getattr(part, name) for part in added) for name in ("gradient_bytes", "update_bytes"))
+        delta, peak = join(module_stretches(profile, units, context, end))
+        if profile.update_per_module:
+            delta, peak = join([(delta, peak), (-gradients, update)])
+        else:
+            held += gradients + update + end.kept_bytes
+        module_bytes.append(base + left + peak)
+        left += delta
+        flops += context.flops + end.flops
+        flops += sum(profile.units[unit].flops for unit in units) if profile.segments else 0
+    optimizer_bytes = base + held
+    return StepMemory(
+        peak_bytes=max(*module_bytes, optimizer_bytes),
+        module_bytes=tuple(module_bytes),
+        optimizer_bytes=optimizer_bytes,
+        added_flops=flops,
+    )
+
+
+def end_network(profile: CostProfile, module: int, split: Split) -> NetworkCost:
+    """Auxiliary networks of a module, or the head for the last."""
+    if module == split.module_count - 1:
+        return profile.head
+    kind = profile.kind(module, split.module_count)
+    return profile.auxiliaries[kind][split.last_units[module]]
+
+
+def find_contexts(profile: CostProfile, starts: list[int]) -> list[NetworkCost]:
+    """Context before every module, given the modules' first units; an empty one before the first."""
+    contexts, sources = [NetworkCost()], ()
+    for previous, start in pairwise(starts):
+        sources = next_sources(profile, sources, previous)
+        contexts.append(profile.contexts[start, sources] if profile.contexts else NetworkCost())
+    return contexts
+
+
+def next_sources(profile: CostProfile, sources: tuple[int, ...], start: int) -> tuple[int, ...]:
+    """Sources of context behind a module that begins with unit `start`, given those before it."""
+    return (profile.shapes[start], *sources)[: profile.context_depth] if profile.context_depth else ()
+
+
+def module_stretches(profile: CostProfile, units: range, context: NetworkCost, end: NetworkCost) -> Iterator[Stretch]:
+    """Stretches of one local module, in the order of the step."""
+    costs = profile.units
+    segments = find_segments(profile.segments, len(units))
+    sides = find_sides(segments)
+    yield context.forward
+    for unit, side in zip(units, sides, strict=True):
+        yield costs[unit].forward[side]
+    yield from (end.forward, end.backward)
+    for segment in reversed(segments):
+        if profile.segments is not None:
+            yield costs[units[segment[-1]]].resume[sides[segment[-1]]]
+            for place in segment:
+                yield costs[units[place]].recompute[sides[place]]
+        for place in reversed(segment):
+            yield costs[units[place]].backward[sides[place]]
+    yield from (context.backward, end.closing)
+
+
+def find_segments(segments: int | None, unit_count: int) -> tuple[range, ...]:
+    """Checkpointed segments of a module of so many units; the whole module where nothing is checkpointed."""
+    return equal_split(unit_count, min(segments or 1, unit_count)).modules()
+
+
+def find_sides(segments: tuple[range, ...]) -> list[Sides]:
+    """Places of every unit of a module that is cut into these segments."""
+    last = segments[-1][-1]
+
+    def place(boundary: bool, end: bool) -> Place:
+        return Place.MODULE if end else Place.SEGMENT if boundary else Place.INSIDE
+
+    return [
+        (place(unit == segment[0], unit == 0), place(unit == segment[-1], unit == last))
+        for segment in segments
+        for unit in segment
+    ]

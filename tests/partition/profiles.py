@@ -1,0 +1,107 @@
+"""Cost profiles for tests: random ones, and one like a residual network of any depth."""
+
+import random
+from itertools import accumulate, combinations, pairwise
+
+from partition import Split
+from partition.profile import CostProfile, NetworkCost, Place, UnitCost
+
+SIDES = [(first, last) for first in (Place.INSIDE, Place.MODULE) for last in (Place.INSIDE, Place.MODULE)]
+ALL_SIDES = [(first, last) for first in Place for last in Place]
+MIB = 2**20
+
+
+def all_splits(unit_count, module_count):
+    """Every split of so many units into so many modules."""
+    for cuts in combinations(range(1, unit_count), module_count - 1):
+        ends = (0, *cuts, unit_count)
+        yield Split(tuple(stop - start for start, stop in pairwise(ends)))
+
+
+def residual_profile(unit_count, seed=0, noise=0):
+    """Three stages of units that save half as much each, with heads that grow; `noise` MiB more or less per unit."""
+    source = random.Random(seed)
+    stages = [min(2, 3 * unit // unit_count) for unit in range(unit_count)]
+    saved = [((256, 128, 64)[stage] + source.randint(-noise, noise)) * MIB for stage in stages]
+    outputs = [(64, 32, 16)[stage] * MIB for stage in stages]
+    units, auxiliaries = [], []
+    for stage, held, output, freed in zip(stages, saved, outputs, [0, *outputs], strict=False):
+        gradient = (20_480, 75_776, 297_472)[stage]
+        backward = (gradient - (held - output) - freed, 2 * output)
+        units.append(
+            UnitCost(
+                forward=dict.fromkeys(SIDES, (held, held + output)),
+                backward=dict.fromkeys(SIDES, backward),
+                gradient_bytes=gradient,
+                update_bytes=gradient,
+            )
+        )
+        head, weights = (3, 5, 8)[stage] * output, (112_640, 225_280, 231_424)[stage]
+        auxiliaries.append(
+            NetworkCost(
+                forward=(head, head + output),
+                backward=(weights - head, output),
+                persistent_bytes=2 * weights,
+                gradient_bytes=weights,
+                update_bytes=weights,
+                kept_bytes=512,
+                flops=(3, 2, 1)[stage] * 10**9,
+            )
+        )
+    head = NetworkCost(forward=(4096, 8192), backward=(-4096, 4096), gradient_bytes=2560, kept_bytes=512)
+    return CostProfile(base_bytes=40 * MIB, units=tuple(units), head=head, auxiliaries=(tuple(auxiliaries),))
+
+
+def random_profile(seed, unit_count, largest=9, *, kinds=1, depth=0, segments=None, update_per_module=False):
+    """A profile of numbers from 0 (net bytes from below 0), with ties where `largest` is small."""
+    source = random.Random(seed)
+
+    def number():
+        return source.randint(0, largest)
+
+    def stretch():
+        net = source.randint(-largest, largest)
+        return net, max(0, net) + number()
+
+    def network():
+        return NetworkCost(
+            forward=stretch(),
+            backward=stretch(),
+            closing=stretch(),
+            persistent_bytes=number(),
+            gradient_bytes=number(),
+            update_bytes=number(),
+            kept_bytes=number(),
+            flops=number(),
+        )
+
+    sides = ALL_SIDES if segments else SIDES
+    again = (lambda: {side: stretch() for side in sides}) if segments else dict
+    units = tuple(
+        UnitCost(
+            forward={side: stretch() for side in sides},
+            backward={side: stretch() for side in sides},
+            recompute=again(),
+            resume=again(),
+            gradient_bytes=number(),
+            update_bytes=number(),
+            flops=number(),
+        )
+        for _ in range(unit_count)
+    )
+    shapes = tuple(accumulate(source.randint(0, 1) for _ in range(unit_count)))
+    sources = {(shape,) for shape in shapes}
+    for _ in range(depth - 1):
+        sources |= {(shape, *rest) for shape in shapes for rest in sources if len(rest) < depth}
+    return CostProfile(
+        base_bytes=number(),
+        units=units,
+        head=network(),
+        auxiliaries=tuple(tuple(network() for _ in range(unit_count)) for _ in range(kinds)),
+        kinds=tuple(source.randrange(kinds) for _ in range(3)),
+        contexts={(unit, key): network() for unit in range(1, unit_count) for key in sorted(sources)} if depth else {},
+        shapes=shapes,
+        context_depth=depth,
+        segments=segments,
+        update_per_module=update_per_module,
+    )
