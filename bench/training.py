@@ -44,6 +44,7 @@ class Training:
         result = self.network.training_step(images, labels)
         with self.network.observe("optimizer", self.network.split.module_count - 1, None):
             self.optimizers[0].step()
+        self.network.finish_step()
         return result
 
     def _step_module(self, module: int) -> None:
@@ -85,7 +86,7 @@ def build_training(
         batch = synthetic_batch(get_dataset(case.dataset), case.height_and_width, case.batch_size, device, seed=SEED)
         next_batch = partial(_same, batch)
     per_module = network.parts.step == "per_module"
-    groups = network.module_parameters() if per_module else [list(network.parameters())]
+    groups = network.module_parameters() if per_module else [[p for p in network.parameters() if p.requires_grad]]
     optimizers = tuple(
         torch.optim.SGD(group, LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=1e-4) for group in groups
     )

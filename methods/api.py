@@ -18,6 +18,65 @@ class Context:
     """[E]: an encoder of the image at every junction."""
     features: int = 0
     """[Rn]: encoders of the inputs of the last n modules."""
+    middles: int = 0
+    """[MiR1E]: encoders of i inputs spread over the modules before."""
+    hidden: int | None = 12
+    """Width between the two convolutions of an image encoder; None: that of its output."""
+    raw: bool = False
+    """Features are encoded as modules give them, not with their context added."""
+
+    @property
+    def encodes(self) -> bool:
+        """Whether there is anything to encode."""
+        return self.image or self.features > 0
+
+    def sources(self, k: int) -> tuple[int, ...]:
+        """Indices j of the module inputs g_j that junction k = 1 .. K-1 encodes by [R] and [M]; g_0 is the image.
+
+        Nearest first. Where the image has its own encoder it is not encoded again.
+        """
+        first = 1 if self.image else 0
+        near = [k - j for j in range(1, self.features + 1)]
+        middle = [k * part // (self.middles + 1) for part in range(self.middles, 0, -1)]
+        return tuple(j for j in dict.fromkeys(near + middle) if j >= first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """BackLink: the loss of a module also trains the end of the module before it."""
+
+    layers: int = 4
+    """How many layers of the module before, at most all of it; whole units."""
+    unit: Literal["conv", "block"] = "conv"
+    """What a layer is: a convolution, or a unit of the chain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cascade:
+    """MLAAN's multilaminar modules (MLM): besides its own loss, one that trains a window of modules ending in it."""
+
+    modules: int = 2
+    """Modules of a window."""
+    weights: tuple[float, float] = (0.001, 0.999)
+    """Of the loss of the module alone, and of its window."""
+    alone: bool = True
+    """Modules before the first whole window have their own loss."""
+    repeat: bool = False
+    """Run the forward of every window anew, as the released code does, instead of sharing it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leap:
+    """MLAAN's leap augmented modules (LAM): auxiliary networks begin with copies of later units."""
+
+    single: bool = False
+    """One set of copies, trained and averaged; else averaged copies of the first are added to trained ones."""
+    last_only: bool = False
+    """Only the last auxiliary network's copies follow the live weights."""
+    momentum: float = 0.995
+    """Of the exponential moving average of the live weights."""
+    before_step: bool = False
+    """Average before the optimizer's step, as the released code does, instead of after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +113,12 @@ class Parts:
     """Run auxiliary networks whose weight is exactly 0, as the released code does."""
     context: Context | None = None
     """Context networks at the junctions; they stay at inference."""
+    link: Link | None = None
+    """How far a loss reaches into the module before."""
+    cascade: Cascade | None = None
+    """Losses over windows of modules."""
+    leap: Leap | None = None
+    """Copies of later units in auxiliary networks."""
     segments: int | None = None
     """Checkpointed segments inside every module; None: keep all activations."""
     step: Literal["end", "per_module"] = "end"
@@ -68,11 +133,11 @@ class Option:
     default: str
     help: str
     sets: str
-    """The field of `Parts` it sets."""
+    """The field of `Parts` it sets, or of one of its parts, as in `context.hidden`."""
     choices: Mapping[str, object] = field(default_factory=dict)
-    """Allowed values and what they set; empty: `pattern` and `read` decide."""
+    """Allowed values and what they set."""
     pattern: str = ""
-    """Regular expression an allowed value matches."""
+    """Regular expression that other allowed values match."""
     read: Callable[[str], object] = str
     """Turns a matching value into what it sets."""
     hint: str = ""
@@ -83,7 +148,7 @@ class Option:
     @property
     def values(self) -> str:
         """Allowed values in words."""
-        return "|".join(self.choices) or self.hint
+        return "|".join([*self.choices, *([self.hint] if self.hint else [])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +160,17 @@ class Method:
     """One line for listings."""
     source: str
     """Paper and section."""
+    begins: Mapping[str, object] | None = field(default_factory=dict)
+    """Fields of `Parts` it fixes where it begins a spec; None: it cannot."""
+    begin_options: tuple[Option, ...] = ()
+    """Options it has only there."""
     sets: Mapping[str, object] = field(default_factory=dict)
-    """Fields of `Parts` this term fixes."""
+    """Fields of `Parts` it fixes wherever it stands."""
     options: tuple[Option, ...] = ()
-    needs_local_loss: bool = False
-    """Must follow a method that cuts the network into local modules."""
-    begins: bool = True
-    """May begin a spec."""
     follows: bool = False
     """May follow a `+`."""
+    needs_local_loss: bool = False
+    """Must, where it follows, follow a method that cuts the network into local modules."""
 
 
 STEP = Option(

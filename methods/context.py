@@ -3,20 +3,27 @@
 Source: ContSup (arXiv 2312.07636), section 3 and Tables 7, 8; released `ContSupNode`.
 """
 
+from collections.abc import Iterator, Mapping
+
 from torch import Tensor, nn
 
 from methods.api import Context
 
-IMAGE_ENCODER_WIDTH = 12
 
+def image_encoder(channels: int, size: int, hidden: int | None = 12) -> nn.Sequential:
+    """E_k: image (batch, 3, height, width) to (batch, channels, size, size), convolving at full resolution.
 
-def image_encoder(channels: int, size: int) -> nn.Sequential:
-    """E_k: image (batch, 3, height, width) to (batch, channels, size, size), convolving at full resolution."""
+    Args:
+        channels: of the output.
+        size: height and width of the output.
+        hidden: width between the convolutions; None: `channels`.
+    """
+    width = hidden or channels
     return nn.Sequential(
-        nn.Conv2d(3, IMAGE_ENCODER_WIDTH, 3, padding=1),
-        nn.BatchNorm2d(IMAGE_ENCODER_WIDTH),
+        nn.Conv2d(3, width, 3, padding=1),
+        nn.BatchNorm2d(width),
         nn.ReLU(),
-        nn.Conv2d(IMAGE_ENCODER_WIDTH, channels, 3, padding=1),
+        nn.Conv2d(width, channels, 3, padding=1),
         nn.BatchNorm2d(channels),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(size),
@@ -33,8 +40,9 @@ def feature_encoder(source_channels: int, channels: int, size: int) -> nn.Sequen
 class Junction(nn.Module):
     """Adds context to the output of local module k = 1 .. K-1 (counted from 1, as in the paper).
 
-    With [E] the image is encoded at every junction, with [Rn] the inputs g_{k-1}, g_{k-2}, .. of the last n modules,
-    where g_0 is the image. Where both are asked for, the image is encoded once, by E alone.
+    Attributes:
+        k: the junction.
+        sources: indices j of the module inputs g_j that it encodes, g_0 the image; `Context.sources` says which.
     """
 
     def __init__(self, context: Context, k: int, shapes: list[tuple[int, int, int]]) -> None:
@@ -47,21 +55,29 @@ class Junction(nn.Module):
         """
         super().__init__()
         channels, size, _ = shapes[k]
-        first_source = 1 if context.image else 0
-        sources = [k - j for j in range(1, context.features + 1) if k - j >= first_source]
-        self.image = image_encoder(channels, size) if context.image else None
-        self.features = nn.ModuleList(feature_encoder(shapes[source][0], channels, size) for source in sources)
+        self.k = k
+        self.sources = context.sources(k)
+        self.image = image_encoder(channels, size, context.hidden) if context.image else None
+        self.features = nn.ModuleList(feature_encoder(shapes[source][0], channels, size) for source in self.sources)
 
-    def forward(self, output: Tensor, images: Tensor, inputs: list[Tensor]) -> Tensor:
+    def forward(self, output: Tensor, images: Tensor, contexts: Mapping[int, Tensor], *, keep: bool) -> Tensor:
         """g_k = h_k + encoded context.
 
         Args:
-            output: h_k, detached; overwritten, because nothing else needs it any more.
+            output: h_k; overwritten where it has no gradient, unless `keep`.
             images: the batch of images.
-            inputs: g_{k-1}, g_{k-2}, .. detached, latest first.
+            contexts: detached g_j by index j.
+            keep: leave `output` as it is.
         """
-        if self.image is not None:
-            output += self.image(images)
-        for encoder, source in zip(self.features, inputs, strict=False):
-            output += encoder(source)
+        for encoded in self._encode(images, contexts):
+            if keep or output.requires_grad:
+                output = output + encoded
+            else:
+                output += encoded
         return output
+
+    def _encode(self, images: Tensor, contexts: Mapping[int, Tensor]) -> Iterator[Tensor]:
+        if self.image is not None:
+            yield self.image(images)
+        for encoder, source in zip(self.features, self.sources, strict=True):
+            yield encoder(contexts[source])

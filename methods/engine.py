@@ -3,7 +3,8 @@
 A chain is cut into K local modules. Module k runs its units on its input, computes its loss (the classifier head and
 cross-entropy for the last module, auxiliary networks for the others), and back-propagates at once, so that only one
 module's activations are alive. Its output is then detached, given context where the method has any, and is the input of
-module k + 1. With one module and no part this is end-to-end backprop.
+module k + 1. With one module and no part this is end-to-end backprop. Where losses reach beyond their module
+(`methods/overlap.py`), a module's activations live until the last loss has passed through them.
 
 The engine says where it is through `observe`, which does nothing by default: attribution, FLOPs by part and timelines
 hang on that one seam.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
@@ -22,13 +24,16 @@ from methods.api import Parts
 from methods.auxiliary import Auxiliary
 from methods.chain import Chain, initialize_convolutions
 from methods.context import Junction
+from methods.leap import LeapAuxiliary, LeapUnits
+from methods.overlap import plan_reach, train_overlapping, train_windows_again
 from methods.published_weights import published_weights
+from methods.released_copies import units_to_copy
 from partition import Split, SplitError, equal_split
 
 Observe = Callable[[str, int, int | None], AbstractContextManager[object]]
 """Called as observe(phase, module, unit) around every piece of a step; indices from 0, unit None outside `unit`.
 
-Phases: `unit` (forward), `extra loss` (the network's own deep supervision), `head`, `auxiliary` (head or decoder with
+Phases: `unit` (forward), `window` (forward of a unit run again for a window), `head`, `auxiliary` (head or decoder with
 its loss), `backward`, `context`, `recompute`, `optimizer`.
 """
 
@@ -45,7 +50,10 @@ class StepResult:
     """What a training step leaves behind besides gradients."""
 
     losses: tuple[Tensor, ...]
-    """Loss of every local module, first to last; detached scalars on the device. The last is the network's own."""
+    """Weighted loss of every local module that has one, first to last; detached scalars on the device.
+
+    The last is the network's own.
+    """
 
 
 class TrainingNetwork(nn.Module):
@@ -76,24 +84,52 @@ class TrainingNetwork(nn.Module):
         self.observe: Observe = observe_nothing
         shapes = [chain.image_shape, *(chain.unit_shapes[last] for last in split.last_units[:-1])]
         weights = _loss_weights(chain, split, parts)
-        self.auxiliaries = nn.ModuleList(
-            Auxiliary(chain, shape, parts, pair) for shape, pair in zip(shapes[1:], weights, strict=True)
-        )
+        self.reach = plan_reach(chain, split, parts) if parts.link or parts.cascade else None
+        self.auxiliaries = nn.ModuleDict()
+        self.windows = nn.ModuleDict()
+        for k, pair in enumerate(weights):
+            self._add_auxiliaries(k, shapes[k + 1], pair)
         self.junctions = nn.ModuleList()
-        if parts.context is not None:
+        if parts.context is not None and parts.context.encodes:
             self.junctions.extend(Junction(parts.context, k, shapes) for k in range(1, split.module_count))
-        initialize_convolutions(self.auxiliaries)
+        self.last_use = {source: junction.k for junction in self.junctions for source in junction.sources}
         initialize_convolutions(self.junctions)
+
+    def _add_auxiliaries(self, k: int, shape: tuple[int, int, int], weights: tuple[float, float]) -> None:
+        """The networks that give module k its own loss and, with windows, that of the window ending in it."""
+        if self.parts.cascade is None or self.reach is None:
+            self.auxiliaries[str(k)] = self._build_auxiliary(k, shape, weights, leaps=True)
+            return
+        (own, _), (window, _) = self.reach.shares[k]
+        if own:
+            self.auxiliaries[str(k)] = self._build_auxiliary(k, shape, weights, leaps=False)
+        if window:
+            self.windows[str(k)] = self._build_auxiliary(k, shape, weights, leaps=True)
+
+    def _build_auxiliary(
+        self, k: int, shape: tuple[int, int, int], weights: tuple[float, float], *, leaps: bool
+    ) -> nn.Module:
+        chain, leap = self.chain, self.parts.leap
+        copied: tuple[int, ...] = ()
+        if leap is not None and leaps:
+            shapes = (chain.image_shape, *chain.unit_shapes)
+            end = self.split.last_units[k]
+            copied = units_to_copy(chain.name, self.split.module_count, chain.unit_names, shapes, end)
+        auxiliary = Auxiliary(chain, chain.unit_shapes[copied[-1]] if copied else shape, self.parts, weights)
+        initialize_convolutions(auxiliary)
+        if leap is None or not copied:
+            return auxiliary
+        return LeapAuxiliary(LeapUnits(chain, copied, leap), auxiliary)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the deployed network: backbone and context networks, no auxiliary."""
         features = images
-        inputs = [images]
+        contexts = {0: images}
         for k, units in enumerate(self.split.modules()):
+            if k > 0:
+                features = self.add_context(k, features, images, contexts)
             for unit in units:
                 features = self.chain.units[unit](features)
-            if k < len(self.junctions):
-                features = self._add_context(k, features, images, inputs)
         return self.chain.head(features)
 
     def training_step(
@@ -107,15 +143,29 @@ class TrainingNetwork(nn.Module):
             after_module: called with k after the backward of module k; steps that module's optimizer where the
                 method asks for `step=per_module`.
         """
-        features = images
-        inputs = [images]
-        losses = []
+        if self.parts.cascade is not None and self.parts.cascade.repeat:
+            losses = train_windows_again(self, images, labels)
+        elif self.reach is not None:
+            losses = train_overlapping(self, images, labels)
+        else:
+            losses = self._train_isolated(images, labels, after_module)
+        self._follow_live_weights(before_step=True)
+        return StepResult(tuple(losses))
+
+    def finish_step(self) -> None:
+        """What a method does after the optimizer's step: averaged copies follow the live weights."""
+        self._follow_live_weights(before_step=False)
+
+    def _train_isolated(
+        self, images: Tensor, labels: Tensor, after_module: Callable[[int], None] | None
+    ) -> list[Tensor]:
+        """Every loss trains its own module."""
+        features, contexts, losses = images, {0: images}, []
         for k, units in enumerate(self.split.modules()):
-            features, extra = self._run_units(k, units, features, labels)
-            loss = self._loss(k, features, images, labels)
-            if extra is not None:
-                loss = loss + extra
-                del extra
+            if k > 0:
+                features = self.add_context(k, features, images, contexts)
+            features = self.run_units(k, units, features)
+            loss = self.loss(k, features, images, labels)
             with self.observe("backward", k, None):
                 loss.backward()
             losses.append(loss.detach())
@@ -124,92 +174,118 @@ class TrainingNetwork(nn.Module):
             if after_module is not None:
                 with self.observe("optimizer", k, None):
                     after_module(k)
-            if k < len(self.junctions):
-                with self.observe("context", k, None):
-                    features = self._add_context(k, features, images, inputs)
-        return StepResult(tuple(losses))
+        return losses
+
+    def _follow_live_weights(self, *, before_step: bool) -> None:
+        """Averaged copies move towards the units they were copied from, if this is their moment."""
+        leap = self.parts.leap
+        if leap is None or leap.before_step != before_step:
+            return
+        copies = [member for member in self.modules() if isinstance(member, LeapUnits)]
+        with self.observe("optimizer", self.split.module_count - 1, None):
+            for leap_units in copies[-1:] if leap.last_only else copies:
+                leap_units.follow(self.chain)
+
+    def averaged_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that no loss trains: averaged copies of live weights."""
+        return (parameter for parameter in self.parameters() if not parameter.requires_grad)
 
     def module_parameters(self) -> list[list[nn.Parameter]]:
         """Parameters that the loss of each local module trains: its units, auxiliary networks and incoming context."""
         last = self.split.module_count - 1
         groups: list[list[nn.Parameter]] = []
         for k, units in enumerate(self.split.modules()):
-            members = self._members(units)
+            members = [self.chain.units[unit] for unit in units]
             members += [self.junctions[k - 1]] if self.junctions and k > 0 else []
-            members += [self.chain.head] if k == last else [self.auxiliaries[k]]
-            groups.append([parameter for member in members for parameter in member.parameters()])
+            members += [self.chain.head] if k == last else []
+            members += [networks[str(k)] for networks in (self.auxiliaries, self.windows) if str(k) in networks]
+            groups.append([p for member in members for p in member.parameters() if p.requires_grad])
         return groups
 
     def deployed_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the network used at inference."""
-        yield from self.chain.units.parameters()
-        yield from self.chain.head.parameters()
+        yield from self.chain.parameters()
         yield from self.junctions.parameters()
 
-    def _run_units(self, k: int, units: range, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Output of the units, and the sum of their extra losses where they have any."""
+    def run_units(self, k: int, units: range, features: Tensor, phase: str = "unit") -> Tensor:
+        """Output of units, in checkpointed segments where the method has them."""
         if self.parts.segments is None:
-            return self._forward_units(k, units, features, labels)
+            return self._forward_units(k, units, phase, features)
         segments = equal_split(len(units), min(self.parts.segments, len(units))).modules()
-        losses = None
         for segment in segments:
             indices = units[segment.start : segment.stop]
             # torch types checkpoint's result as unknown.
-            features, extra = checkpoint(
+            features = checkpoint(
                 self._forward_units,
                 k,
                 indices,
+                phase,
                 features,
-                labels,
                 use_reentrant=False,
                 context_fn=partial(self._checkpoint_contexts, k, indices),
-            )  # pyright: ignore[reportGeneralTypeIssues]
-            losses = _add(losses, extra)
-        return features, losses
+            )  # pyright: ignore[reportAssignmentType]
+        return features
 
-    def _forward_units(self, k: int, units: range, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        losses = None
+    def _forward_units(self, k: int, units: range, phase: str, features: Tensor) -> Tensor:
         for unit in units:
-            with self.observe("unit", k, unit):
+            with self.observe(phase, k, unit):
                 features = self.chain.units[unit](features)
-            if str(unit) in self.chain.extra_losses:
-                with self.observe("extra loss", k, None):
-                    losses = _add(losses, self.chain.extra_losses[str(unit)](features, labels))
-        return features, losses
-
-    def _members(self, units: range) -> list[nn.Module]:
-        """Units with their extra losses."""
-        extra = [self.chain.extra_losses[str(unit)] for unit in units if str(unit) in self.chain.extra_losses]
-        return [*(self.chain.units[unit] for unit in units), *extra]
+        return features
 
     def _checkpoint_contexts(
         self, k: int, units: range
     ) -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-        return nullcontext(), self._recomputing(k, units)
+        return nullcontext(), _Reentered(partial(self._recomputing, k, units))
 
     @contextmanager
     def _recomputing(self, k: int, units: range) -> Iterator[None]:
-        with self.observe("recompute", k, None), frozen_statistics(self._members(units)):
+        members = [self.chain.units[unit] for unit in units]
+        with self.observe("recompute", k, None), frozen_statistics(members):
             yield
 
-    def _loss(self, k: int, features: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, k: int, features: Tensor, images: Tensor, labels: Tensor, *, window: bool = False) -> Tensor:
+        """Loss of the output of module k, its own or that of the window ending in it; the last module has one head."""
         if k == self.split.module_count - 1:
             with self.observe("head", k, None):
-                return self.chain.loss(self.chain.head(features), labels)
+                return functional.cross_entropy(self.chain.head(features), labels)
         with self.observe("auxiliary", k, None):
-            return self.auxiliaries[k](features, images, labels)
+            return (self.windows if window else self.auxiliaries)[str(k)](features, images, labels)
 
-    def _add_context(self, k: int, features: Tensor, images: Tensor, inputs: list[Tensor]) -> Tensor:
-        """Junction behind module k; keeps in `inputs` the module inputs that later junctions read, latest first."""
-        features = self.junctions[k](features, images, inputs)
-        kept = self.parts.context.features if self.parts.context else 0
-        inputs.insert(0, features.detach())
-        del inputs[kept:]
+    def add_context(self, k: int, features: Tensor, images: Tensor, contexts: dict[int, Tensor]) -> Tensor:
+        """Input g_k of module k = 1 .. K-1: the output of the module before, with context where there is any.
+
+        Args:
+            k: the module, also the number of the junction in front of it.
+            features: output of the module before; overwritten where no graph and nothing else needs it.
+            images: the batch of images.
+            contexts: detached module inputs g_0 .. that this or later junctions encode, by index; kept up to date.
+        """
+        if not self.junctions:
+            return features
+        raw = features.detach() if self.parts.context and self.parts.context.raw else None
+        with self.observe("context", k - 1, None):
+            features = self.junctions[k - 1](features, images, contexts, keep=raw is not None and k in self.last_use)
+        if k in self.last_use:
+            contexts[k] = features.detach() if raw is None else raw
+        for source in [source for source in contexts if self.last_use.get(source, 0) <= k]:
+            del contexts[source]
         return features
 
 
-def _add(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    return second if first is None else first if second is None else first + second
+class _Reentered(AbstractContextManager[None]):
+    """Opens a fresh context every time: a segment is recomputed once for every backward that passes through it."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self.make = make
+        self.scopes: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        scope = self.make()
+        scope.__enter__()
+        self.scopes.append(scope)
+
+    def __exit__(self, *error: object) -> None:
+        self.scopes.pop().__exit__(*error)  # pyright: ignore[reportArgumentType] - passed on as they come
 
 
 def _loss_weights(chain: Chain, split: Split, parts: Parts) -> list[tuple[float, float]]:

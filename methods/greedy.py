@@ -13,6 +13,6 @@ GREEDY = Method(
     name="greedy",
     summary="Greedy SL: a linear classifier on the pooled output of every module",
     source="Belilovsky et al. 2019; InfoPro (ICLR 2021) Table 1",
-    sets={"local_loss": "softmax", "head": "0c1f"},
+    begins={"local_loss": "softmax", "head": "0c1f"},
     options=(STEP,),
 )

@@ -45,7 +45,7 @@ INFOPRO = Method(
     name="infopro",
     summary="InfoPro: reconstruction of the image and a local loss on every module's output",
     source="Wang et al., InfoPro (ICLR 2021)",
-    sets={"decoder": True},
+    begins={"decoder": True},
     options=(replace(LOSS, variant=True), HEAD, WIDEN, REDUCTION, WEIGHTS, ZERO_WEIGHT, STEP),
 )
 DECODER = Method(
@@ -55,6 +55,6 @@ DECODER = Method(
     sets={"decoder": True},
     options=(WEIGHTS, ZERO_WEIGHT),
     needs_local_loss=True,
-    begins=False,
+    begins=None,
     follows=True,
 )

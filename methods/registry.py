@@ -1,21 +1,25 @@
 """The registry: every method by name, and the reading of specs against it. Imports no torch."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Any
 
 from methods.api import Method, Option, Parts
+from methods.backlink import BACKLINK
 from methods.backprop import E2E
 from methods.checkpointing import CHECKPOINT
 from methods.contsup import CONTSUP
 from methods.dgl import DGL
 from methods.greedy import GREEDY
 from methods.infopro import DECODER, INFOPRO
+from methods.mlaan import LAM, MLAAN, MLM
 from methods.spec import SpecError, Term, parse_terms
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (E2E, CHECKPOINT, GREEDY, DGL, INFOPRO, CONTSUP, DECODER)
+    method.name: method
+    for method in (E2E, CHECKPOINT, GREEDY, DGL, INFOPRO, CONTSUP, BACKLINK, MLAAN, MLM, LAM, DECODER)
 }
 
 
@@ -45,13 +49,35 @@ def read_spec(text: str, methods: Mapping[str, Method] = METHODS) -> Spec:
     for place, term in enumerate(parse_terms(text)):
         method = _find(term.name, methods)
         _check_place(method, place, parts, text, methods)
-        values = _read_options(method, term)
-        changes = {option.sets: _set_value(option, values[option.name]) for option in method.options}
-        parts = replace(parts, **{**method.sets, **changes})
-        canonical.append(_canonical(method, values))
+        options = method.options if place else method.options + method.begin_options
+        values = _read_options(method, options, term)
+        parts = replace(parts, **{**({} if place else method.begins or {}), **method.sets})
+        for option in options:
+            parts = _set(parts, option.sets.split("."), _value(option, values[option.name]))
+        canonical.append(_canonical(method, options, values))
     if len({name.partition("[")[0] for name in canonical}) < len(canonical):
         raise SpecError(f"method '{text}' names the same part twice")
+    for wrong, reason in _CONTRADICTIONS:
+        if wrong(parts):
+            raise SpecError(f"method '{text}' makes no sense: {reason}")
     return Spec("+".join(canonical), parts)
+
+
+_CONTRADICTIONS: tuple[tuple[Callable[[Parts], bool], str], ...] = (
+    (
+        lambda parts: parts.link is not None and parts.cascade is not None,
+        "BackLink and MLAAN's windows both say how far a loss reaches; choose one",
+    ),
+    (
+        lambda parts: parts.step == "per_module" and (parts.link is not None or parts.cascade is not None),
+        "the next module's loss still trains a module's units, so they cannot be updated before; use step=end",
+    ),
+    (
+        lambda parts: parts.context is not None and parts.cascade is not None and parts.cascade.repeat,
+        "windows that run again (forwards=repeat) are released for plain modules only; use forwards=share",
+    ),
+)
+"""What no spec may combine, and why."""
 
 
 def _find(name: str, methods: Mapping[str, Method]) -> Method:
@@ -63,25 +89,25 @@ def _find(name: str, methods: Mapping[str, Method]) -> Method:
 
 
 def _check_place(method: Method, place: int, parts: Parts, text: str, methods: Mapping[str, Method]) -> None:
-    if place == 0 and not method.begins:
+    if place == 0 and method.begins is None:
         raise SpecError(f"'{method.name}' is a part that is added to a method, as in 'contsup[E]+{method.name}'")
     if place > 0 and not method.follows:
         parts_to_add = ", ".join(name for name, other in methods.items() if other.follows)
         raise SpecError(f"'{method.name}' cannot be added to another method in '{text}'; parts to add: {parts_to_add}")
-    if method.needs_local_loss and parts.local_loss is None:
+    if place > 0 and method.needs_local_loss and parts.local_loss is None:
         raise SpecError(f"'{method.name}' needs a method with local modules before it (method: '{text}')")
-    if place > 0 and method.sets and all(getattr(parts, field) == value for field, value in method.sets.items()):
+    if place > 0 and any(getattr(parts, field) != getattr(Parts(), field) for field in method.sets):
         raise SpecError(f"'{method.name}' is already part of the method before it in '{text}'")
 
 
-def _read_options(method: Method, term: Term) -> dict[str, str]:
+def _read_options(method: Method, allowed: tuple[Option, ...], term: Term) -> dict[str, str]:
     """Value of every option: the given ones checked, the others by default."""
-    options = {option.name: option for option in method.options}
+    options = {option.name: option for option in allowed}
     given: dict[str, str] = {}
     for key, value in term.arguments:
         if not options:
             raise SpecError(f"method '{method.name}' has no options (got '{value}')")
-        name = key or next((o.name for o in method.options if o.name not in given and _allows(o, value)), None)
+        name = key or next((o.name for o in allowed if o.name not in given and _allows(o, value)), None)
         name = name or next(iter(options))
         if name not in options:
             raise SpecError(f"method '{method.name}' has no option '{name}'; it has {', '.join(options)}")
@@ -92,21 +118,27 @@ def _read_options(method: Method, term: Term) -> dict[str, str]:
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise SpecError(f"{method.name}: {name} is {options[name].values}, not '{value}'{hint}")
         given[name] = value
-    return {option.name: given.get(option.name, option.default) for option in method.options}
+    return {option.name: given.get(option.name, option.default) for option in allowed}
 
 
 def _allows(option: Option, value: str) -> bool:
     return value in option.choices or bool(option.pattern and re.fullmatch(option.pattern, value))
 
 
-def _set_value(option: Option, value: str) -> object:
-    return option.choices[value] if option.choices else option.read(value)
+def _value(option: Option, value: str) -> object:
+    return option.choices[value] if value in option.choices else option.read(value)
 
 
-def _canonical(method: Method, values: Mapping[str, str]) -> str:
+def _set(record: Any, path: list[str], value: object) -> Any:
+    """Replace a field of a record, or of the record in one of its fields."""
+    name, *rest = path
+    return replace(record, **{name: _set(getattr(record, name), rest, value) if rest else value})
+
+
+def _canonical(method: Method, options: tuple[Option, ...], values: Mapping[str, str]) -> str:
     shown = [
         values[o.name] if o.variant else f"{o.name}={values[o.name]}"
-        for o in method.options
+        for o in options
         if o.variant or values[o.name] != o.default
     ]
     return f"{method.name}[{','.join(shown)}]" if shown else method.name

@@ -26,7 +26,7 @@ def list_methods(as_json: Json = False) -> None:
             "name": method.name,
             "summary": method.summary,
             "source": method.source,
-            "begins": method.begins,
+            "begins": method.begins is not None,
             "follows": method.follows,
             "options": [
                 {"name": o.name, "default": o.default, "values": o.values, "help": o.help} for o in method.options
@@ -39,7 +39,7 @@ def list_methods(as_json: Json = False) -> None:
         return
     console = Console()
     for method in METHODS.values():
-        role = "" if method.begins else "behind +: "
+        role = "" if method.begins is not None else "behind +: "
         console.print(f"[bold]{method.name}[/bold]  {role}{method.summary}", highlight=False)
         console.print(f"    source: {method.source}", style="dim", highlight=False)
         for option in method.options:

@@ -123,7 +123,7 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
     steady = None if simulation.failure else simulation.steady
     readings = Readings(
         split_sizes=network.split.sizes,
-        parameter_count=sum(parameter.numel() for parameter in network.parameters()),
+        parameter_count=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
         deployed_parameter_count=sum(parameter.numel() for parameter in network.deployed_parameters()),
         training_flops=counter.total,
         training_macs=counter.total // 2,
@@ -142,10 +142,10 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
 def theoretical_overhead(flops: Counter[str]) -> float:
     """What a method adds to the arithmetic of a training step, from FLOPs by phase.
 
-    Auxiliary and context networks count by their forward over the backbone's forward, as InfoPro's Table 3 does;
-    recomputation by its share of everything else in the step.
+    Auxiliary and context networks, and units that run again for a window, count by their forward over the backbone's
+    forward, as InfoPro's Table 3 does; recomputation by its share of everything else in the step.
     """
-    backbone, added = flops["unit"] + flops["head"], flops["auxiliary"] + flops["context"]
+    backbone, added = flops["unit"] + flops["head"], flops["auxiliary"] + flops["context"] + flops["window"]
     return added / backbone + flops["recompute"] / (flops.total() - flops["recompute"])
 
 
@@ -159,6 +159,7 @@ def _run_step(tracker: StorageTracker, training: Training) -> None:
     tracker.start_step()
     training.step()
     watch_training(tracker, [training.network], training.optimizers)
+    tracker.categorise(training.network.averaged_parameters(), "EMA copies")
 
 
 def _count_inference(network: TrainingNetwork, images: Tensor, tracker: StorageTracker) -> dict[str, Any]:

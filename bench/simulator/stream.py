@@ -7,6 +7,7 @@ Category = Literal[
     "parameters",
     "gradients",
     "optimizer state",
+    "EMA copies",
     "buffers",
     "input",
     "activations",
@@ -26,7 +27,7 @@ class Place:
     """One stretch of a step; two visits of the same unit are two places."""
 
     phase: str
-    """`build`, `unit`, `head`, `auxiliary`, `context`, `backward`, `recompute` or `optimizer`."""
+    """`build`, `unit`, `window`, `head`, `auxiliary`, `context`, `backward`, `recompute` or `optimizer`."""
     module: int | None = None
     """Local module, from 0."""
     unit: str | None = None
@@ -35,7 +36,7 @@ class Place:
     """Phase of the forward whose backward this is."""
 
     def __str__(self) -> str:
-        words = {"unit": "forward"}.get(self.phase, self.phase)
+        words = {"unit": "forward", "window": "forward for a window"}.get(self.phase, self.phase)
         if self.unit is not None:
             words += f" of unit {self.unit}"
         elif self.of is not None:
@@ -78,6 +79,7 @@ class Stream:
 
 _BY_PHASE: dict[str, Category] = {
     "unit": "activations",
+    "window": "activations",
     "head": "activations",
     "recompute": "activations",
     "auxiliary": "auxiliary",

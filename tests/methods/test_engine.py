@@ -1,5 +1,6 @@
 """One training step of every method: the conformance suite, and the rules of single parts."""
 
+import random
 import weakref
 from copy import deepcopy
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from methods.registry import METHODS
+from methods.registry import METHODS, read_spec
+from methods.spec import SpecError
 from partition import SplitError
 from tests.methods.tiny import build, make_batch
 
@@ -19,12 +21,36 @@ SPECS = {
     "dgl": ["dgl", "dgl[head=2c2f]", "dgl+checkpoint[segments=2]"],
     "infopro": ["infopro[softmax]", "infopro[contrast]", "infopro[contrast,reduction=pair]+checkpoint[segments=2]",
                 "infopro[softmax,weights=1/0/0/1]"],
-    "contsup": ["contsup[R0]", "contsup[E]", "contsup[R1]", "contsup[R1E]",
+    "contsup": ["contsup[R0]", "contsup[E]", "contsup[R1]", "contsup[R1E]", "contsup[R2]", "contsup[R8E]",
+                "contsup[M1R1E]", "contsup[M2R1E,hidden=match]", "contsup[R2,source=raw]",
                 "contsup[R1E,loss=contrast,step=per_module]"],
+    "backlink": ["backlink[2]", "backlink[l=4]", "backlink[1,unit=block]", "backlink[l=99]"],
+    "mlaan": ["mlaan", "mlaan[c=3]", "mlaan[forwards=repeat]", "mlaan[copies=single,ema_at=before,ema_of=last]",
+              "mlaan[alone=later]"],
+    "mlm": ["mlm", "mlm[c=3,loss_weights=1/1]", "mlm[c=3,forwards=repeat,alone=later]"],
+    "lam": ["lam", "lam[momentum=0.9]"],
     "decoder": ["contsup[R1E]+decoder", "dgl+decoder+checkpoint[segments=2]"],
 }  # fmt: skip
-ALL = [spec for specs in SPECS.values() for spec in specs]
-LOCAL = [spec for spec in ALL if spec.partition("[")[0] not in ("e2e", "checkpoint")]
+BASES = ("greedy", "dgl", "infopro[softmax]", "infopro[contrast]", "contsup[E]", "contsup[R2E]", "backlink[2]", "mlaan",
+         "mlm", "lam")  # fmt: skip
+ADDED = ("checkpoint[segments=2]", "decoder", "backlink[l=2]", "backlink[l=1,unit=block]", "mlaan", "mlm[c=3]", "lam")
+
+
+def _sample_combinations(count):
+    """Random sums of parts that are allowed, the same ones on every machine."""
+    draw, found = random.Random(0), set()
+    while len(found) < count:
+        text = "+".join([draw.choice(BASES), *draw.sample(ADDED, draw.randint(1, 3))])
+        try:
+            found.add(str(read_spec(text)))
+        except SpecError:
+            continue
+    return sorted(found)
+
+
+ALL = [*(spec for specs in SPECS.values() for spec in specs), *_sample_combinations(24)]
+LOCAL = [spec for spec in ALL if read_spec(spec).parts.local_loss]
+ISOLATED = [spec for spec in LOCAL if not (read_spec(spec).parts.link or read_spec(spec).parts.cascade)]
 
 
 @pytest.fixture
@@ -61,8 +87,9 @@ def test_losses_fall_in_training(spec, batch):
         optimizer.zero_grad()
         losses.append(torch.stack(network.training_step(*batch).losses))
         optimizer.step()
+        network.finish_step()
     first, last = losses[0], losses[-1]
-    assert len(first) == modules_of(spec)
+    assert len(first) == modules_of(spec) - spec.count("later") * (read_spec(spec).parts.cascade.modules - 1 if "later" in spec else 0)
     assert torch.isfinite(torch.stack(losses)).all()
     assert last.sum() < first.sum()
     assert last[-1] < 0.7 * first[-1]
@@ -72,7 +99,8 @@ def test_losses_fall_in_training(spec, batch):
 def test_every_trained_parameter_gets_a_gradient(spec, batch):
     network = build(spec, modules_of(spec))
     network.training_step(*batch)
-    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    without = [name for name, p in trained if p.grad is None or not p.grad.any()]
     # A bias in front of a batch norm has no effect: its gradient is rounding noise, or exactly 0.
     assert [name for name in without if not name.endswith("bias")] == []
 
@@ -102,7 +130,7 @@ def test_the_same_seed_gives_the_same_step(spec, batch):
     assert all(torch.equal(a, gradients(second)[name]) for name, a in gradients(first).items())
 
 
-@pytest.mark.parametrize("spec", LOCAL)
+@pytest.mark.parametrize("spec", ISOLATED)
 @pytest.mark.parametrize("module", range(4))
 def test_a_local_loss_trains_its_own_module_and_nothing_else(spec, module, batch):
     network = build(spec, 4)
@@ -123,7 +151,7 @@ def test_a_local_loss_trains_its_own_module_and_nothing_else(spec, module, batch
 def test_module_parameters_are_all_parameters_once(spec):
     network = build(spec, modules_of(spec))
     grouped = [id(p) for group in network.module_parameters() for p in group]
-    assert sorted(grouped) == sorted(map(id, network.parameters()))
+    assert sorted(grouped) == sorted(id(p) for p in network.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("spec", ALL)
@@ -132,7 +160,7 @@ def test_the_deployed_network_has_no_auxiliary(spec, batch):
     images, _ = batch
     with torch.no_grad():
         before = network(images)
-        for auxiliary in network.auxiliaries:
+        for auxiliary in (*network.auxiliaries.values(), *network.windows.values()):
             for parameter in auxiliary.parameters():
                 parameter.fill_(torch.nan)
         assert torch.equal(network(images), before)
@@ -225,7 +253,7 @@ def test_local_losses_are_weighted_as_published(batch):
     for k, weights in enumerate([(3, 0.5), (2, 1.25), (1, 2)]):
         for unit in fresh.split.modules()[k]:
             features = fresh.chain.units[unit](features)
-        decoder, local_loss = fresh.auxiliaries[k].terms.values()
+        decoder, local_loss = fresh.auxiliaries[str(k)].terms.values()
         expected = weights[0] * decoder(features, images, labels)
         expected = expected + weights[1] * functional.cross_entropy(local_loss.head(features), labels)
         torch.testing.assert_close(losses[k], expected.detach())
@@ -293,7 +321,7 @@ def test_only_one_module_is_alive_at_a_time(batch):
     def remember(module, inputs, output):
         losses.append(weakref.ref(output))
 
-    for auxiliary in network.auxiliaries:
+    for auxiliary in network.auxiliaries.values():
         auxiliary.register_forward_hook(remember)
     network.training_step(*batch)
     assert len(losses) == 3

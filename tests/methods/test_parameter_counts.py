@@ -10,7 +10,7 @@ from methods.decoders import make_decoder
 from methods.engine import TrainingNetwork
 from methods.heads import local_head
 from methods.registry import read_spec
-from partition import equal_split
+from partition import Split, equal_split
 
 NETWORKS = {"resnet32": 466_906, "resnet110": 1_730_714}
 
@@ -127,6 +127,15 @@ KEPT_AT_INFERENCE = {
     ("contsup[E]", "resnet110"): (3_912, 13_512, 30_936, 62_232),
     ("contsup[R1]", "resnet110"): (192, 2_944, 9_776, 21_808),
     ("contsup[R1E]", "resnet110"): (3_912, 16_360, 40_616, 83_944),
+    # From n = K - 1 on a mode is the fully connected one.
+    ("contsup[R2]", "resnet32"): (192, 4_352, 15_056, 40_752),
+    ("contsup[R4]", "resnet32"): (192, 4_736, 23_056, 70_048),
+    ("contsup[R8]", "resnet32"): (192, 4_736, 27_664, 110_960),
+    ("contsup[R16]", "resnet32"): (192, 4_736, 27_664, 136_784),
+    ("contsup[R2]", "resnet110"): (192, 4_352, 16_688, 40_752),
+    ("contsup[R4]", "resnet110"): (192, 4_736, 26_832, 70_048),
+    ("contsup[R8]", "resnet110"): (192, 4_736, 31_440, 110_960),
+    ("contsup[R16]", "resnet110"): (192, 4_736, 31_440, 136_784),
 }
 
 
@@ -141,6 +150,27 @@ def test_context_keeps_the_published_parameters_at_inference(spec, network, colu
 def test_a_network_whose_weight_is_zero_is_not_built():
     skipped, run = (trained(f"infopro[contrast{option}]", "resnet110", 4) for option in ("", ",zero_weight=run"))
     # Published weights run from (1, 0) over (0.5, 0.5) to (0, 1): no head in the first module, no decoder in the third.
-    assert [[*a.terms] for a in skipped.auxiliaries] == [["decoder"], ["decoder", "local_loss"], ["local_loss"]]
-    assert [[*a.terms] for a in run.auxiliaries] == [["decoder", "local_loss"]] * 3
+    assert [[*a.terms] for a in skipped.auxiliaries.values()] == [["decoder"], ["decoder", "local_loss"], ["local_loss"]]
+    assert [[*a.terms] for a in run.auxiliaries.values()] == [["decoder", "local_loss"]] * 3
     assert count(run) - count(skipped) == 25_408 + 7_275
+
+
+# Copies in the released networks: split, trained copies, averaged copies of their first units.
+LEAPS = {
+    ("resnet32", (2,) * 8): (1_589_952, 307_008),
+    ("resnet32", (2, *(1,) * 14)): (3_165_376, 657_216),
+    ("resnet110", (3, 1, 2, 1, 2, 2, 2, 2, 1, 2, 1, 2, 1, 2, 1, 2, 2, 2, 2, 1, 2, 1, 2, 2, 1, 2, 1, 2, 2, 2, 2, 2)): (
+        6_756_672,
+        1_460_672,
+    ),
+    ("resnet110", (2, *(1,) * 53)): (11_439_744, 2_558_336),
+}
+
+
+@pytest.mark.parametrize(("network", "sizes"), LEAPS)
+def test_auxiliary_networks_copy_the_units_of_the_released_code(network, sizes):
+    with torch.device("meta"):
+        chain = get_network(network).build(DATASETS["cifar10"], 32)
+        method = TrainingNetwork(chain, Split(sizes), read_spec("lam").parts)
+    copies = [auxiliary.leap_units for auxiliary in method.auxiliaries.values()]
+    assert (sum(count(c.trained) for c in copies), sum(count(c.averaged) for c in copies)) == LEAPS[network, sizes]

@@ -17,7 +17,7 @@ from methods.spec import SpecError
         ("greedy", "greedy", Parts(local_loss="softmax", head="0c1f")),
         ("dgl", "dgl", Parts(local_loss="softmax")),
         ("infopro", "infopro[softmax]", Parts(local_loss="softmax", decoder=True)),
-        ("contsup[R0]", "contsup[R0]", Parts(local_loss="softmax")),
+        ("contsup[R0]", "contsup[R0]", Parts(local_loss="softmax", context=Context())),
         ("contsup[E]", "contsup[E]", Parts(local_loss="softmax", context=Context(image=True))),
         ("contsup[R1]", "contsup[R1]", Parts(local_loss="softmax", context=Context(features=1))),
         ("contsup", "contsup[R1E]", Parts(local_loss="softmax", context=Context(image=True, features=1))),
@@ -52,8 +52,13 @@ def test_a_spec_gives_the_parts_of_its_method_and_a_canonical_form(text, canonic
         ("infpro", "unknown method 'infpro': did you mean 'infopro'?"),
         ("xyz", "unknown method 'xyz': there are e2e, checkpoint"),
         ("infopro[contast]", "infopro: loss is softmax|contrast, not 'contast'; did you mean 'contrast'?"),
+<<<<<<< HEAD
         ("contsup[R9]", "contsup: context is R0|E|R1|R1E, not 'R9'"),
         ("dgl[width=2]", "method 'dgl' has no option 'width'; it has head, widen, step"),
+=======
+        ("contsup[M9]", "contsup: context is R0|E|R<n>|R<n>E|M1R1E|M2R1E, not 'M9'"),
+        ("dgl[width=2]", "method 'dgl' has no option 'width'; it has head, step"),
+>>>>>>> 5b410cf (BackLink and MLAAN: losses that reach beyond their module, each forward run once)
         ("e2e[fast]", "method 'e2e' has no options (got 'fast')"),
         ("infopro[softmax,contrast]", "option 'loss' of method 'infopro' is given twice ('softmax', 'contrast')"),
         ("checkpoint[0]", "checkpoint: segments is a whole number from 1, not '0'"),
@@ -87,11 +92,11 @@ def test_every_method_says_where_it_comes_from(name):
     assert method.name == name
     assert method.summary
     assert method.source
-    assert method.begins or method.follows
-    for option in method.options:
+    assert method.begins is not None or method.follows
+    for option in (*method.options, *method.begin_options):
         assert option.help
-        assert option.sets in Parts.__dataclass_fields__
-        assert option.default in option.values or re.fullmatch(option.pattern, option.default)
+        assert option.sets.partition(".")[0] in Parts.__dataclass_fields__
+        assert option.default in option.choices or re.fullmatch(option.pattern, option.default)
 
 
 def test_weights_run_linearly_from_the_first_to_the_last_local_module():
