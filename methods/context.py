@@ -3,7 +3,7 @@
 Source: ContSup (arXiv 2312.07636), section 3 and Tables 7, 8; released `ContSupNode`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -69,15 +69,13 @@ class Junction(nn.Module):
             contexts: detached g_j by index j.
             keep: leave `output` as it is.
         """
-        for encoded in self._encode(images, contexts):
-            if keep or output.requires_grad:
-                output = output + encoded
+        encoders = [] if self.image is None else [(self.image, images)]
+        encoders += [(encoder, contexts[source]) for encoder, source in zip(self.features, self.sources, strict=True)]
+        in_place = not (keep or output.requires_grad)
+        for encoder, source in encoders:
+            if in_place:
+                output += encoder(source)
             else:
-                output += encoded
+                output = output + encoder(source)
+                in_place = True
         return output
-
-    def _encode(self, images: Tensor, contexts: Mapping[int, Tensor]) -> Iterator[Tensor]:
-        if self.image is not None:
-            yield self.image(images)
-        for encoder, source in zip(self.features, self.sources, strict=True):
-            yield encoder(contexts[source])

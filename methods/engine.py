@@ -89,10 +89,10 @@ class TrainingNetwork(nn.Module):
         self.windows = nn.ModuleDict()
         for k, pair in enumerate(weights):
             self._add_auxiliaries(k, shapes[k + 1], pair)
-        self.junctions = nn.ModuleList()
-        if parts.context is not None and parts.context.encodes:
-            self.junctions.extend(Junction(parts.context, k, shapes) for k in range(1, split.module_count))
-        self.last_use = {source: junction.k for junction in self.junctions for source in junction.sources}
+        context = parts.context if parts.context and parts.context.encodes else None
+        junctions = [Junction(context, k, shapes) for k in range(1, split.module_count)] if context else []
+        self.junctions = nn.ModuleList(junctions)
+        self.last_use: dict[int, int] = {source: junction.k for junction in junctions for source in junction.sources}
         initialize_convolutions(self.junctions)
 
     def _add_auxiliaries(self, k: int, shape: tuple[int, int, int], weights: tuple[float, float]) -> None:

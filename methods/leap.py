@@ -34,7 +34,7 @@ class LeapUnits(nn.Module):
         self.trained = nn.ModuleList(deepcopy(chain.units[unit]) for unit in units)
         self.averaged = nn.ModuleList()
         if not leap.single:
-            self.averaged.append(deepcopy(chain.units[units[0]]).requires_grad_(False))
+            self.averaged.append(deepcopy(chain.units[units[0]]).requires_grad_(requires_grad=False))
 
     def forward(self, features: Tensor) -> Tensor:
         """Output of the last copy for a module's output (batch, channels, height, width)."""
@@ -55,7 +55,7 @@ class LeapUnits(nn.Module):
         for copy, source in zip(self.averaged or self.trained, self.sources, strict=False):
             averages, live = list(copy.parameters()), list(chain.units[source].parameters())
             if averages:
-                torch._foreach_lerp_(averages, live, 1 - self.leap.momentum)  # noqa: SLF001 - as torch's own EMA does
+                torch.ops.aten._foreach_lerp_.Scalar(averages, live, 1 - self.leap.momentum)
 
 
 class LeapAuxiliary(nn.Module):

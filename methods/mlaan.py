@@ -11,8 +11,8 @@ printed (`alone=later`: only from the first whole window on, as released). The l
 (0.999) and its own (0.001). A trained set of copies U and an averaged copy V of its first unit are added, as released
 (`copies=single`: one set, trained and averaged, as printed); V follows after the optimizer's step in every auxiliary
 network (`ema_at=before`, `ema_of=last`: as released). Forwards of windows are shared with those of the modules, where
-values are equal, so that running statistics move once per step; a module's parameters get the gradients of all losses in
-one pass (`forwards=repeat`: every window runs again, and moves running statistics again, as released).
+values are equal, so that running statistics move once per step; a module's parameters get the gradients of all losses
+in one pass (`forwards=repeat`: every window runs again, and moves running statistics again, as released).
 """
 
 from methods.api import HEAD, LOSS, REDUCTION, Cascade, Leap, Method, Option

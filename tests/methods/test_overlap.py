@@ -102,7 +102,9 @@ def windows_by_hand(network, images, labels):
         last = k == len(modules) - 1
         if last or cascade.alone or k >= cascade.modules - 1:
             features = run(network, units, inputs[k])
-            own = last_loss(network, features, labels) if last else network.auxiliaries[str(k)](features, images, labels)
+            own = (
+                last_loss(network, features, labels) if last else network.auxiliaries[str(k)](features, images, labels)
+            )
             (own_weight * own).backward()
         if last or k >= cascade.modules - 1:
             start = max(0, k - cascade.modules + 1)

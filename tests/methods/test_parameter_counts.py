@@ -150,7 +150,11 @@ def test_context_keeps_the_published_parameters_at_inference(spec, network, colu
 def test_a_network_whose_weight_is_zero_is_not_built():
     skipped, run = (trained(f"infopro[contrast{option}]", "resnet110", 4) for option in ("", ",zero_weight=run"))
     # Published weights run from (1, 0) over (0.5, 0.5) to (0, 1): no head in the first module, no decoder in the third.
-    assert [[*a.terms] for a in skipped.auxiliaries.values()] == [["decoder"], ["decoder", "local_loss"], ["local_loss"]]
+    assert [[*a.terms] for a in skipped.auxiliaries.values()] == [
+        ["decoder"],
+        ["decoder", "local_loss"],
+        ["local_loss"],
+    ]
     assert [[*a.terms] for a in run.auxiliaries.values()] == [["decoder", "local_loss"]] * 3
     assert count(run) - count(skipped) == 25_408 + 7_275
 

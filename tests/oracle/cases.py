@@ -23,7 +23,10 @@ METHODS = (
     ("e2e", 1), ("checkpoint[segments=3]", 1), ("greedy", 3), ("dgl", 3), ("dgl[step=per_module]", 3),
     ("dgl[head=2c2f]", 2), ("infopro[softmax]", 3), ("infopro[contrast]", 3), ("infopro[contrast,reduction=pair]", 2),
     ("infopro[softmax,weights=1/0/0/1]", 3), ("infopro[contrast]+checkpoint[segments=2]", 2), ("contsup[E]", 3),
-    ("contsup[R1]", 3), ("contsup[R1E]", 3), ("contsup[R1E,loss=contrast]+decoder", 3),
+    ("contsup[R1]", 3), ("contsup[R1E]", 3), ("contsup[R1E,loss=contrast]+decoder", 3), ("contsup[R4]", 4),
+    ("contsup[M2R1E,hidden=match]", 7), ("contsup[R2,source=raw]", 4), ("backlink[l=2]", 3), ("backlink[l=4]", 3),
+    ("contsup[E]+backlink[l=2]", 3), ("mlaan", 4), ("mlaan[forwards=repeat]", 4), ("mlm[c=3]", 4), ("lam", 3),
+    ("infopro[contrast]+mlaan", 3), ("mlaan[copies=single,ema_at=before]+checkpoint[segments=2]", 3),
 )  # fmt: skip
 VISION = (
     ("resnet18", 8), ("resnext50_32x4d", 4), ("densenet121", 4), ("vgg11_bn", 4), ("mobilenet_v2", 8),

@@ -22,6 +22,24 @@ CASES = [
     ("dgl[step=per_module]", "resnet110", 16, 1024),
     ("infopro[contrast]+checkpoint[segments=3]", "resnet110", 4, 1024),
     ("contsup[R1E,loss=contrast]+decoder", "resnet110", 4, 1024),
+    *(
+        (method, "resnet32", 8, 1024)
+        for method in (
+            "contsup[R4]",
+            "contsup[R2E]",
+            "contsup[M1R1E]",
+            "contsup[R2,source=raw]",
+            "backlink[l=2]",
+            "mlaan",
+            "mlm[c=3]",
+            "lam",
+            "mlaan[forwards=repeat]",
+            "infopro[contrast]+mlaan",
+        )
+    ),
+    ("backlink[l=4]", "resnet110", 4, 1024),
+    ("contsup[E]+backlink[l=4]", "resnet110", 4, 1024),
+    ("mlaan+checkpoint[segments=2]", "resnet110", 4, 1024),
     ("e2e", "resnet110@96", 1, 128),
     ("infopro[softmax]", "resnet110@96", 4, 128),
 ]

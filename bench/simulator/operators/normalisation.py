@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.simulator.operators.plans import Draft, Rule, copy_if, divide_up, power_below
+from bench.simulator.operators.plans import Draft, Rule, copy_if, dense_bytes, divide_up, power_below
 from bench.simulator.operators.staging import MAX_THREADS, WARP, dense_source, reduce
 from bench.simulator.operators.strides import is_channels_last, is_laid_out
 
@@ -141,7 +141,7 @@ def _batch_norm_backward(
     """Normalization.cu: where channels are the fastest dimension, sums come first and the input's gradient last."""
     training, epsilon, output_mask = others[4:]
     if training and _is_cudnn_norm(source, weight, training, epsilon):
-        _cudnn_batch_norm_backward(draft, source, gradient)
+        _cudnn_batch_norm_backward(draft, source, gradient, output_mask=output_mask)
     elif _is_in_rows(source):
         of_input, *of_affine = output_mask
         sums = [draft.born(source.shape[1] * max(source.element_size(), 4)) for _ in range(2)]
@@ -162,11 +162,23 @@ def _cudnn_batch_norm(
     draft.outputs(3 if training else 1)
 
 
-def _cudnn_batch_norm_backward(draft: Draft, source: Tensor, gradient: Tensor, *_: Any) -> None:
-    """cudnn/BatchNorm.cpp: the gradient is brought to the memory format of the input."""
+def _cudnn_batch_norm_backward(
+    draft: Draft, source: Tensor, gradient: Tensor, *_: Any, output_mask: Sequence[bool] = (True, True, True)
+) -> None:
+    """cudnn/BatchNorm.cpp: the gradient is brought to the memory format of the input; cuDNN gives all three gradients.
+
+    Those that nobody asked for die when the node of the backward is over.
+    """
     copied = draft.born(copy_if(not is_laid_out(gradient, is_channels_last(source)), gradient))
-    draft.outputs(3)
+    unasked: list[int | None] = []
+    for index, asked in enumerate(output_mask):
+        if asked:
+            draft.output(sum(output_mask[:index]))
+        else:
+            size = dense_bytes(source) if index == 0 else source.shape[1] * max(source.element_size(), 4)
+            unasked.append(draft.born(size))
     draft.dies(copied)
+    draft.dies(*unasked)
 
 
 def _is_cudnn_norm(source: Tensor, weight: Tensor | None, training: bool, epsilon: float) -> bool:
