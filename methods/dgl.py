@@ -4,8 +4,8 @@ Each module but the last has the head `1c2f` (one 3x3 convolution, pooling, two 
 InfoPro without its decoder and ContSup without its context ([R0]).
 
 Source: Belilovsky et al. 2020, as benchmarked in InfoPro (ICLR 2021) Table 2 and ContSup (arXiv 2312.07636) Table 2.
-Departures: the authors' own code uses the heads `mlp-sr`, `mlp` or `cnn` and one optimizer per module
-(`step=per_module`); the head here is the one both papers measured.
+Departures: the authors' own code uses the heads `mlp-sr`, `mlp` or `cnn` (`head=mlp-sr`) and one optimizer per module
+(`step=per_module`); the default head is the one both papers measured.
 """
 
 from methods.api import HEAD, STEP, WIDEN, Method

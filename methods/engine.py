@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
@@ -33,8 +32,8 @@ from partition import Split, SplitError, equal_split
 Observe = Callable[[str, int, int | None], AbstractContextManager[object]]
 """Called as observe(phase, module, unit) around every piece of a step; indices from 0, unit None outside `unit`.
 
-Phases: `unit` (forward), `window` (forward of a unit run again for a window), `head`, `auxiliary` (head or decoder with
-its loss), `backward`, `context`, `recompute`, `optimizer`.
+Phases: `unit` (forward), `window` (forward of a unit run again for a window), `extra loss` (the network's own deep
+supervision), `head`, `auxiliary` (head or decoder with its loss), `backward`, `context`, `recompute`, `optimizer`.
 """
 
 _NOTHING = nullcontext()
@@ -164,8 +163,11 @@ class TrainingNetwork(nn.Module):
         for k, units in enumerate(self.split.modules()):
             if k > 0:
                 features = self.add_context(k, features, images, contexts)
-            features = self.run_units(k, units, features)
+            features, extra = self.run_units(k, units, features, labels)
             loss = self.loss(k, features, images, labels)
+            if extra is not None:
+                loss = loss + extra
+                del extra
             with self.observe("backward", k, None):
                 loss.backward()
             losses.append(loss.detach())
@@ -195,7 +197,7 @@ class TrainingNetwork(nn.Module):
         last = self.split.module_count - 1
         groups: list[list[nn.Parameter]] = []
         for k, units in enumerate(self.split.modules()):
-            members = [self.chain.units[unit] for unit in units]
+            members = self.members(units)
             members += [self.junctions[k - 1]] if self.junctions and k > 0 else []
             members += [self.chain.head] if k == last else []
             members += [networks[str(k)] for networks in (self.auxiliaries, self.windows) if str(k) in networks]
@@ -204,33 +206,50 @@ class TrainingNetwork(nn.Module):
 
     def deployed_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the network used at inference."""
-        yield from self.chain.parameters()
+        yield from self.chain.units.parameters()
+        yield from self.chain.head.parameters()
         yield from self.junctions.parameters()
 
-    def run_units(self, k: int, units: range, features: Tensor, phase: str = "unit") -> Tensor:
-        """Output of units, in checkpointed segments where the method has them."""
+    def members(self, units: range) -> list[nn.Module]:
+        """Units with their extra losses."""
+        extra = [self.chain.extra_losses[str(unit)] for unit in units if str(unit) in self.chain.extra_losses]
+        return [*(self.chain.units[unit] for unit in units), *extra]
+
+    def run_units(
+        self, k: int, units: range, features: Tensor, labels: Tensor, phase: str = "unit"
+    ) -> tuple[Tensor, Tensor | None]:
+        """Output of units, in checkpointed segments where the method has them, and the sum of their extra losses."""
         if self.parts.segments is None:
-            return self._forward_units(k, units, phase, features)
+            return self._forward_units(k, units, phase, features, labels)
         segments = equal_split(len(units), min(self.parts.segments, len(units))).modules()
+        losses = None
         for segment in segments:
             indices = units[segment.start : segment.stop]
             # torch types checkpoint's result as unknown.
-            features = checkpoint(
+            features, extra = checkpoint(
                 self._forward_units,
                 k,
                 indices,
                 phase,
                 features,
+                labels,
                 use_reentrant=False,
                 context_fn=partial(self._checkpoint_contexts, k, indices),
-            )  # pyright: ignore[reportAssignmentType]
-        return features
+            )  # pyright: ignore[reportGeneralTypeIssues]
+            losses = _add(losses, extra)
+        return features, losses
 
-    def _forward_units(self, k: int, units: range, phase: str, features: Tensor) -> Tensor:
+    def _forward_units(
+        self, k: int, units: range, phase: str, features: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        losses = None
         for unit in units:
             with self.observe(phase, k, unit):
                 features = self.chain.units[unit](features)
-        return features
+            if str(unit) in self.chain.extra_losses and phase == "unit":
+                with self.observe("extra loss", k, None):
+                    losses = _add(losses, self.chain.extra_losses[str(unit)](features, labels))
+        return features, losses
 
     def _checkpoint_contexts(
         self, k: int, units: range
@@ -239,15 +258,14 @@ class TrainingNetwork(nn.Module):
 
     @contextmanager
     def _recomputing(self, k: int, units: range) -> Iterator[None]:
-        members = [self.chain.units[unit] for unit in units]
-        with self.observe("recompute", k, None), frozen_statistics(members):
+        with self.observe("recompute", k, None), frozen_statistics(self.members(units)):
             yield
 
     def loss(self, k: int, features: Tensor, images: Tensor, labels: Tensor, *, window: bool = False) -> Tensor:
         """Loss of the output of module k, its own or that of the window ending in it; the last module has one head."""
         if k == self.split.module_count - 1:
             with self.observe("head", k, None):
-                return functional.cross_entropy(self.chain.head(features), labels)
+                return self.chain.loss(self.chain.head(features), labels)
         with self.observe("auxiliary", k, None):
             return (self.windows if window else self.auxiliaries)[str(k)](features, images, labels)
 
@@ -270,6 +288,10 @@ class TrainingNetwork(nn.Module):
         for source in [source for source in contexts if self.last_use.get(source, 0) <= k]:
             del contexts[source]
         return features
+
+
+def _add(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return second if first is None else first if second is None else first + second
 
 
 class _Reentered(AbstractContextManager[None]):

@@ -10,6 +10,8 @@ while others stop there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 import torch
@@ -95,6 +97,10 @@ class Piece:
     output: Tensor
     parameters: Sequence[nn.Parameter]
     """What is trained by gradients at the output: of the units, and of context networks before them."""
+    extra: Tensor | None = None
+    """Sum of the extra losses of its units."""
+    extra_reach: int | None = None
+    """How many pieces they reach, this one included; None where there are none."""
     arriving: dict[int, Tensor] = field(default_factory=dict)
     """New gradients at the output by their reach."""
     total: Tensor | None = None
@@ -122,17 +128,27 @@ def _pass_through(piece: Piece, before: Piece | None, *, done: bool) -> None:
     arriving, piece.arriving = piece.arriving, {}
     for reach, gradient in arriving.items():
         if reach > 1 and before is not None and piece.source is not None:
-            if done and piece.total is None and len(arriving) == 1:
+            outputs, gradients = _roots(piece, gradient, extra=reach == piece.extra_reach)
+            all_passes = piece.total is None and len(arriving) == 1 and piece.extra_reach in (None, reach)
+            if done and all_passes:
                 # All there is passes on: one pass gives both the parameters' gradients and the input's.
-                torch.autograd.backward(piece.output, gradient, inputs=[*piece.parameters, piece.source])
+                torch.autograd.backward(outputs, gradients, inputs=[*piece.parameters, piece.source])
                 if piece.source.grad is not None:
                     before.receive(reach - 1, piece.source.grad)
                 return
-            (passed,) = torch.autograd.grad(piece.output, piece.source, gradient, retain_graph=True)
+            (passed,) = torch.autograd.grad(outputs, piece.source, gradients, retain_graph=True)
             before.receive(reach - 1, passed)
         piece.total = gradient if piece.total is None else piece.total + gradient
     if done and piece.total is not None and piece.parameters:
-        torch.autograd.backward(piece.output, piece.total, inputs=list(piece.parameters))
+        outputs, gradients = _roots(piece, piece.total, extra=True)
+        torch.autograd.backward(outputs, gradients, inputs=list(piece.parameters))
+
+
+def _roots(piece: Piece, gradient: Tensor, *, extra: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """What a pass begins with: the piece's output and, where asked for, its extra losses."""
+    if piece.extra is None or not extra:
+        return [piece.output], [gradient]
+    return [piece.output, piece.extra], [gradient, torch.ones_like(piece.extra)]
 
 
 def train_overlapping(network: "TrainingNetwork", images: Tensor, labels: Tensor) -> list[Tensor]:
@@ -141,30 +157,37 @@ def train_overlapping(network: "TrainingNetwork", images: Tensor, labels: Tensor
     Returns:
         Weighted loss of every module that has one, first to last.
     """
+    plan = _reach_of(network)
     features, contexts = images, {0: images}
     losses: list[Tensor] = []
     alive: list[Piece] = []
     ends = 0
-    for k, pieces in enumerate(_reach_of(network).pieces):
-        for units in pieces:
+    for k, pieces in enumerate(plan.pieces):
+        terms: list[Tensor] = []
+        own_reach = plan.shares[k][0][1]
+        for place, units in enumerate(pieces):
             source = None if units.start == 0 else features.detach().requires_grad_()
             features = images if source is None else source
-            trained = [network.chain.units[unit] for unit in units]
-            if k > 0 and units is pieces[0] and network.junctions:
+            trained = network.members(units)
+            if k > 0 and place == 0 and network.junctions:
                 features = network.add_context(k, features, images, contexts)
                 trained.append(network.junctions[k - 1])
-            features = network.run_units(k, units, features)
-            alive.append(Piece(source, features, [p for member in trained for p in member.parameters()]))
-        losses += _send_losses(network, k, alive[-1], images, labels)
+            features, extra = network.run_units(k, units, features, labels)
+            parameters = [p for member in trained for p in member.parameters()]
+            extra_reach = None if extra is None else own_reach - (len(pieces) - 1 - place)
+            alive.append(Piece(source, features, parameters, extra, extra_reach))
+            terms += [] if extra is None else [extra.detach()]
+        terms += _send_losses(network, k, alive[-1], images, labels)
+        losses += [reduce(add, terms)] if terms else []
         ends += len(pieces)
-        done_count = sum(reader <= k for reader in _reach_of(network).last_reader[ends - len(alive) : ends])
+        done_count = sum(reader <= k for reader in plan.last_reader[ends - len(alive) : ends])
         with network.observe("backward", k, None):
             pass_back(alive, done_count)
     return losses
 
 
 def _send_losses(network: "TrainingNetwork", k: int, piece: Piece, images: Tensor, labels: Tensor) -> list[Tensor]:
-    """Run the losses of module k on its output; their gradients arrive at its last piece."""
+    """Run the losses of module k on its output; their gradients arrive at its last piece. Returns their values."""
     own, *window = _reach_of(network).shares[k]
     # Both losses of the last module are its head's, so it runs once.
     terms = [(False, [own, *window])] if k == network.split.module_count - 1 else [(False, [own]), (True, window)]
@@ -183,7 +206,7 @@ def _send_losses(network: "TrainingNetwork", k: int, piece: Piece, images: Tenso
         if leaf.grad is not None:
             for share, reach in shares:
                 piece.receive(reach, leaf.grad if share == weight else leaf.grad * (share / weight))
-    return losses if len(losses) < 2 else [losses[0] + losses[1]]  # noqa: PLR2004 - own and window
+    return losses
 
 
 def _reach_of(network: "TrainingNetwork") -> Reach:
@@ -199,29 +222,30 @@ def train_windows_again(network: "TrainingNetwork", images: Tensor, labels: Tens
         Weighted loss of every module that has one, first to last.
     """
     modules = list(network.split.modules())
-    shares = _reach_of(network).shares
-    longest = max(length for _, (_, length) in shares)
+    plan = _reach_of(network)
+    longest = max(length for _, (_, length) in plan.shares)
     inputs = [images]
     """Detached inputs of the modules, as many as a window has, the latest last."""
     losses: list[Tensor] = []
     for k, units in enumerate(modules):
-        (own, _), (window, length) = shares[k]
-        features = network.run_units(k, units, inputs[-1])
+        (own, _), (window, length) = plan.shares[k]
+        features, extra = network.run_units(k, units, inputs[-1], labels)
         terms = [own * network.loss(k, features, images, labels)] if own else []
+        terms += [] if extra is None else [extra]
         features = features.detach()
         if window:
             output = inputs[-length]
             for earlier in modules[k - length + 1 : k + 1]:
-                output = network.run_units(k, earlier, output, "window")
+                output, _ = network.run_units(k, earlier, output, labels, "window")
             terms.append(window * network.loss(k, output, images, labels, window=True))
             del output
         if terms:
-            loss = terms[0] + terms[1] if len(terms) > 1 else terms[0]
+            loss = reduce(add, terms)
             with network.observe("backward", k, None):
                 loss.backward()
             losses.append(loss.detach())
             del loss
-        terms.clear()
+        del terms, extra
         inputs.append(features)
         del inputs[:-longest]
     return losses

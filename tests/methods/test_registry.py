@@ -52,13 +52,8 @@ def test_a_spec_gives_the_parts_of_its_method_and_a_canonical_form(text, canonic
         ("infpro", "unknown method 'infpro': did you mean 'infopro'?"),
         ("xyz", "unknown method 'xyz': there are e2e, checkpoint"),
         ("infopro[contast]", "infopro: loss is softmax|contrast, not 'contast'; did you mean 'contrast'?"),
-<<<<<<< HEAD
-        ("contsup[R9]", "contsup: context is R0|E|R1|R1E, not 'R9'"),
-        ("dgl[width=2]", "method 'dgl' has no option 'width'; it has head, widen, step"),
-=======
         ("contsup[M9]", "contsup: context is R0|E|R<n>|R<n>E|M1R1E|M2R1E, not 'M9'"),
-        ("dgl[width=2]", "method 'dgl' has no option 'width'; it has head, step"),
->>>>>>> 5b410cf (BackLink and MLAAN: losses that reach beyond their module, each forward run once)
+        ("dgl[width=2]", "method 'dgl' has no option 'width'; it has head, widen, step"),
         ("e2e[fast]", "method 'e2e' has no options (got 'fast')"),
         ("infopro[softmax,contrast]", "option 'loss' of method 'infopro' is given twice ('softmax', 'contrast')"),
         ("checkpoint[0]", "checkpoint: segments is a whole number from 1, not '0'"),
