@@ -1,10 +1,12 @@
 """Builds cases from what users write, checking every name and number. Imports no torch."""
 
+from typing import get_args
+
 from bench.workloads.networks import get_network
 from methods.datasets import get_dataset, height_and_width
 from methods.registry import read_spec
 from partition import parse_split
-from results.record import Case
+from results.record import Case, MemoryFormat, Optimizer, Precision
 
 
 class CaseError(ValueError):
@@ -19,6 +21,11 @@ def make_case(
     module_count: int = 1,
     split: str = "equal",
     batch_size: int = 1024,
+    precision: str = "float32",
+    tf32: bool = True,
+    memory_format: str = "contiguous",
+    cudnn_benchmark: bool = False,
+    optimizer: str = "sgd",
     data: str = "synthetic",
 ) -> Case:
     """A case in canonical form.
@@ -30,6 +37,11 @@ def make_case(
         module_count: K.
         split: `equal`, sizes or last units.
         batch_size: images per step, at least 2.
+        precision: `float32`, `bfloat16` or `float16`; the narrow ones by autocast.
+        tf32: whether float32 may run as TF32 on a GPU.
+        memory_format: `contiguous` or `channels_last`.
+        cudnn_benchmark: whether cuDNN tries its algorithms.
+        optimizer: `sgd`, `adam` or `adamw`.
         data: `synthetic` or `loader`.
 
     Raises:
@@ -56,6 +68,13 @@ def make_case(
             f"images of {height}x{width} are too small for {backbone.name}: write {backbone.name}@"
             f"{backbone.smallest_image} or larger"
         )
+    for name, value, known in (
+        ("precision", precision, Precision),
+        ("memory format", memory_format, MemoryFormat),
+        ("optimizer", optimizer, Optimizer),
+    ):
+        if value not in get_args(known):
+            raise CaseError(f"unknown {name} '{value}': there are {', '.join(get_args(known))}")
     sizes = parse_split(split, backbone.unit_names, module_count)
     return Case(
         method=str(spec),
@@ -66,5 +85,10 @@ def make_case(
         module_count=module_count,
         split_policy="equal" if split.strip() == "equal" else str(sizes),
         batch_size=batch_size,
+        precision=precision,  # pyright: ignore[reportArgumentType] - checked above, as the next two
+        tf32=tf32,
+        memory_format=memory_format,  # pyright: ignore[reportArgumentType]
+        cudnn_benchmark=cudnn_benchmark,
+        optimizer=optimizer,  # pyright: ignore[reportArgumentType]
         data=data,
     )

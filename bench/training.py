@@ -1,59 +1,109 @@
 """A case made runnable: network, optimizers and batch on a device, and the whole training step.
 
-Optimizer, as in the papers: SGD with Nesterov momentum 0.9 and weight decay 1e-4 on all parameters. Gradients are
-dropped, not zeroed, at the start of a step.
+Optimizers: SGD as in the papers, with Nesterov momentum 0.9 and weight decay 1e-4 on all parameters; Adam and AdamW as
+torch sets them. Gradients are dropped, not zeroed, at the start of a step.
+
+Narrow number formats: every piece of a forward, losses included, runs under autocast, backwards and optimizers do not,
+and weights stay float32; float16 scales its losses. On the meta device all of this means CUDA.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.workloads.data import synthetic_batch
 from bench.workloads.networks import get_network
 from methods.datasets import get_dataset
-from methods.engine import StepResult, TrainingNetwork
+from methods.engine import Observe, StepResult, TrainingNetwork
 from methods.registry import read_spec
 from partition import parse_split
 from results.record import Case
 
-LEARNING_RATE = 0.1
-"""Of no effect on memory or time."""
 SEED = 0
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+"""Learning rates are of no effect on memory or time."""
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+_WITHOUT_AUTOCAST = ("backward", "optimizer")
+
+NextBatch = Callable[[], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
     """Everything one case needs to run training steps."""
 
+    case: Case
     network: TrainingNetwork
     optimizers: tuple[torch.optim.Optimizer, ...]
     """One for all parameters, or one per local module."""
-    next_batch: Callable[[], tuple[Tensor, Tensor]]
+    scaler: torch.amp.GradScaler
+    """Scales losses in float16; does nothing in other formats."""
+    next_batch: NextBatch
     """Gives (images, labels) on the device."""
 
     def step(self) -> StepResult:
         """One training step: clear gradients, all forwards and backwards, update."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        images, labels = self.next_batch()
-        if self.network.parts.step == "per_module":
-            return self.network.training_step(images, labels, after_module=self._step_module)
-        result = self.network.training_step(images, labels)
-        with self.network.observe("optimizer", self.network.split.module_count - 1, None):
-            self.optimizers[0].step()
-        self.network.finish_step()
-        return result
+        with numeric_options(self.case):
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+            images, labels = self.next_batch()
+            if self.network.parts.step == "per_module":
+                result = self.network.training_step(images, labels, after_module=self._step_module)
+            else:
+                result = self.network.training_step(images, labels)
+                with self.network.observe("optimizer", self.network.split.module_count - 1, None):
+                    self.scaler.step(self.optimizers[0])
+                self.network.finish_step()
+            self.scaler.update()
+            return result
+
+    def infer(self) -> Tensor:
+        """Logits of the deployed network for a batch, (batch, classes); leaves the network in evaluation mode.
+
+        Whether gradients are followed is the caller's to say.
+        """
+        self.network.eval()
+        images = self.next_batch()[0]
+        with numeric_options(self.case), autocast(self.case, images.device):
+            return self.network(images)
+
+    def announce(self, observe: Observe) -> None:
+        """Have every piece of a step announced to `observe` (see `methods.engine`), under autocast where it belongs."""
+        device = next(self.network.parameters()).device
+        narrow = self.case.precision != "float32"
+        self.network.observe = partial(_observe_under_autocast, observe, self.case, device) if narrow else observe
 
     def _step_module(self, module: int) -> None:
-        self.optimizers[module].step()
+        self.scaler.step(self.optimizers[module])
         self.optimizers[module].zero_grad()
 
 
-def _same(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return batch
+def autocast(case: Case, device: torch.device) -> torch.autocast:
+    """The region of autocast of a case: none in float32."""
+    narrow = case.precision != "float32"
+    return torch.autocast(_as_cuda(device), getattr(torch, case.precision) if narrow else None, enabled=narrow)
+
+
+@contextmanager
+def numeric_options(case: Case) -> Iterator[None]:
+    """While it lasts, torch's switches for CUDA's arithmetic are those of a case."""
+    cudnn: Any = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark
+    cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = case.tf32, case.tf32, case.cudnn_benchmark
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = before
 
 
 def build_network(case: Case, device: torch.device) -> TrainingNetwork:
@@ -68,26 +118,58 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     torch.manual_seed(SEED)
     with torch.device(device):
         chain = network.build(get_dataset(case.dataset), case.height_and_width)
-        return TrainingNetwork(chain, split, spec.parts).train()
+        built = TrainingNetwork(chain, split, spec.parts).train()
+    return built.to(memory_format=MEMORY_FORMATS[case.memory_format])
 
 
-def build_training(
-    case: Case, device: torch.device, next_batch: Callable[[], tuple[Tensor, Tensor]] | None = None
-) -> Training:
+def build_training(case: Case, device: torch.device, next_batch: NextBatch | None = None) -> Training:
     """A case ready to run on `device`; on the meta device it runs without data, as CUDA would run it.
 
     Args:
         case: what to train.
-        device: where.
+        device: where; for float16 on the meta device, inside `autocast_as_cuda`.
         next_batch: source of batches; None: one synthetic batch, resident on the device.
     """
     network = build_network(case, device)
+    memory_format = MEMORY_FORMATS[case.memory_format]
     if next_batch is None:
         batch = synthetic_batch(get_dataset(case.dataset), case.height_and_width, case.batch_size, device, seed=SEED)
-        next_batch = partial(_same, batch)
+        next_batch = partial(_same, _in_format(batch, memory_format))
+    else:
+        next_batch = partial(_convert, next_batch, memory_format)
     per_module = network.parts.step == "per_module"
     groups = network.module_parameters() if per_module else [[p for p in network.parameters() if p.requires_grad]]
-    optimizers = tuple(
-        torch.optim.SGD(group, LEARNING_RATE, momentum=0.9, nesterov=True, weight_decay=1e-4) for group in groups
-    )
-    return Training(network, optimizers, next_batch)
+    scaler = torch.amp.GradScaler(_as_cuda(device), enabled=case.precision == "float16")
+    network.scale_loss = scaler.scale
+    training = Training(case, network, tuple(map(OPTIMIZERS[case.optimizer], groups)), scaler, next_batch)
+    training.announce(network.observe)
+    return training
+
+
+def _as_cuda(device: torch.device) -> str:
+    return "cuda" if device.type == "meta" else device.type
+
+
+def _in_format(batch: tuple[Tensor, Tensor], memory_format: torch.memory_format) -> tuple[Tensor, Tensor]:
+    images, labels = batch
+    return images.contiguous(memory_format=memory_format), labels
+
+
+def _same(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
+
+
+def _convert(next_batch: NextBatch, memory_format: torch.memory_format) -> tuple[Tensor, Tensor]:
+    return _in_format(next_batch(), memory_format)
+
+
+@contextmanager
+def _observe_under_autocast(
+    observe: Observe, case: Case, device: torch.device, phase: str, module: int, unit: int | None = None
+) -> Iterator[None]:
+    with observe(phase, module, unit):
+        if phase in _WITHOUT_AUTOCAST:
+            yield
+        else:
+            with autocast(case, device):
+                yield

@@ -1,73 +1,120 @@
 """The simulator beside the CUDA device of this machine, case by case.
 
-Each case runs on the device in a process of its own, which reads the allocator's peaks; the same case is simulated for
-a device of the same properties. What was read is kept as ground truth that needs no device any more.
+The device is asked for the workspace of every convolution of the cases, then runs each case in a process of its own;
+the same cases are simulated for a device of the same properties and workspaces. What the device said is ground truth.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
 
+from bench.ground_truth import GroundTruth, TrueCase
 from bench.isolate import run_isolated
 from results.record import Case
 
 PEAKS = ("requested", "allocated", "reserved")
+STEPS: tuple[Literal["first", "steady"], ...] = ("first", "steady")
 
 
 class ValidationError(RuntimeError):
-    """There is nothing to validate against."""
+    """There is nothing to validate against, or a case cannot be simulated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Peaks of one case in bytes, by kind."""
+    """One case of the truth beside its simulation."""
 
-    case: Case
-    status: str
-    message: str | None
-    measured: dict[str, int] | None
-    simulated: dict[str, int]
+    truth: TrueCase
+    simulated: dict[str, dict[str, int]]
+    """Bytes by step and kind."""
 
-    def error(self, kind: str) -> float | None:
-        """Simulated over measured peak, less one."""
-        return None if self.measured is None else self.simulated[kind] / self.measured[kind] - 1
+    def error(self, kind: str, step: Literal["first", "steady"] = "steady") -> float | None:
+        """Simulated over measured peak, less one; None where the case did not run on the device."""
+        measured = getattr(self.truth, step)
+        return None if measured is None else self.simulated[step][kind] / measured[kind] - 1
 
 
-def read_device() -> dict[str, Any]:
-    """Properties of the CUDA device.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The errors of one kind of peak over all cases that ran."""
+
+    step: str
+    kind: str
+    exact_count: int
+    case_count: int
+    median: float
+    """Of the errors without their sign."""
+    worst: float
+    """With its sign."""
+    worst_label: str
+
+
+def record_truth(
+    cases: Iterable[Case], time_limit: float, track: Callable[[list[Case]], Iterable[Case]] = iter
+) -> GroundTruth:
+    """Ask the device of this machine.
+
+    Args:
+        cases: what it runs.
+        time_limit: seconds after which a case is stopped.
+        track: shows progress over the cases.
 
     Raises:
-        ValidationError: there is none.
+        ValidationError: there is no CUDA device, or a case cannot be simulated.
     """
-    outcome = run_isolated("bench.worker:describe_device", time_limit=120.0)
-    if outcome.status != "ok":
+    cases = list(cases)
+    described = _ask("bench.worker:describe_device", time_limit=120.0, missing=True)
+    truth = GroundTruth(
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"), **described, cases=(), workspaces=()
+    )
+    limit = time_limit * len(cases)
+    signatures = _ask("bench.worker:list_convolutions", truth, cases, time_limit=limit)
+    workspaces = _ask("bench.worker:measure_workspaces", signatures, time_limit=limit)
+    return replace(truth, workspaces=workspaces, cases=tuple(_run(case, time_limit) for case in track(cases)))
+
+
+def _run(case: Case, time_limit: float) -> TrueCase:
+    outcome = run_isolated("bench.worker:measure_memory", case, time_limit=time_limit)
+    peaks = outcome.result if outcome.status == "ok" else {}
+    return TrueCase(case=case, status=outcome.status, message=outcome.message, **peaks)
+
+
+def compare(truth: GroundTruth, time_limit: float) -> list[Comparison]:
+    """Simulate every case of a truth, all in one process.
+
+    Raises:
+        ValidationError: a case cannot be simulated.
+    """
+    simulated = _ask("bench.worker:simulate_truth", truth, time_limit=time_limit * len(truth.cases))
+    return [Comparison(truth=case, simulated=peaks) for case, peaks in zip(truth.cases, simulated, strict=True)]
+
+
+def summarise(rows: Iterable[Comparison]) -> Iterator[Summary]:
+    """The errors of every step and kind; nothing where no case ran."""
+    ran = [row for row in rows if row.truth.steady is not None]
+    for step in STEPS if ran else ():
+        for kind in PEAKS:
+            errors = [row.error(kind, step) or 0.0 for row in ran]
+            worst = max(range(len(ran)), key=lambda index: abs(errors[index]))
+            yield Summary(
+                step=step,
+                kind=kind,
+                exact_count=errors.count(0.0),
+                case_count=len(ran),
+                median=statistics.median(map(abs, errors)),
+                worst=errors[worst],
+                worst_label=ran[worst].truth.case.label,
+            )
+
+
+def _ask(function: str, *arguments: object, time_limit: float, missing: bool = False) -> Any:
+    outcome = run_isolated(function, *arguments, time_limit=time_limit)
+    if outcome.status == "ok":
+        return outcome.result
+    if missing:
         raise ValidationError(
             f"there is no CUDA device to validate against ({outcome.message}); `nox -s oracle` builds a stand-in"
         )
-    return outcome.result
-
-
-def compare_case(case: Case, time_limit: float) -> Comparison:
-    """Run a case on the device and under the simulator."""
-    measured = run_isolated("bench.worker:measure_memory", case, time_limit=time_limit)
-    simulated = run_isolated("bench.worker:simulate_for_device", case, time_limit=time_limit)
-    if simulated.status != "ok":
-        raise ValidationError(f"{case.label} cannot be simulated: {simulated.message}")
-    return Comparison(
-        case=case,
-        status=measured.status,
-        message=measured.message,
-        measured=_pick(measured.result) if measured.status == "ok" else None,
-        simulated=_pick(simulated.result),
-    )
-
-
-def write_ground_truth(path: Path, device: dict[str, Any], comparisons: list[Comparison]) -> None:
-    """Keep what was read: the device, and every case with its peaks."""
-    cases = [asdict(row.case) | {"status": row.status, "peaks": row.measured} for row in comparisons]
-    path.write_text(json.dumps({"device": device, "cases": cases}, indent=1) + "\n")
-
-
-def _pick(readings: Any) -> dict[str, int]:
-    return {kind: getattr(readings, f"peak_{kind}_bytes") for kind in PEAKS}
+    raise ValidationError(f"{outcome.phase}: {outcome.message}")

@@ -1,7 +1,9 @@
 """What runs in a case's own process: simulate it, or measure it. Imports torch."""
 
+import gc
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, repeat
@@ -11,12 +13,15 @@ import torch
 from torch import Tensor
 
 from bench.environment import read_environment
+from bench.ground_truth import GroundTruth
 from bench.isolate import Report
 from bench.probes.limits import Limits
-from bench.probes.memory import measure_peaks
+from bench.probes.memory import KINDS, Peaks, measure_peaks, read_context
 from bench.probes.timing import WARM_UP_STEPS, time_pairs
-from bench.simulator.model import read_model
+from bench.probes.workspaces import measure_workspace
+from bench.simulator.model import Model, model_of, read_model
 from bench.simulator.simulate import simulate_case
+from bench.simulator.workspaces import ConvolutionSignature, format_table, runs_on_cudnn
 from bench.training import Training, build_training
 from bench.workloads.data import training_loader
 from methods.datasets import get_dataset
@@ -46,40 +51,79 @@ def simulate(case: Case, report: Report) -> Readings:
 
 
 def describe_device(report: Report) -> dict[str, Any]:
-    """Name, memory and capability of the CUDA device, and the libraries torch runs with there."""
+    """What a ground truth says of the CUDA device of this machine, but for cases and workspaces."""
     report("look for a GPU")
-    properties = torch.cuda.get_device_properties(0)
+    device = torch.device("cuda", 0)
+    torch.zeros(1, device=device)
+    properties, environment = torch.cuda.get_device_properties(device), read_environment(device)
     return {
-        "name": properties.name,
-        "memory_bytes": properties.total_memory,
-        "capability": [properties.major, properties.minor],
-        "multiprocessors": properties.multi_processor_count,
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "cudnn": read_environment(torch.device("cuda", 0)).cudnn_version,
+        "device": {
+            "title": properties.name,
+            "stand_in": properties.name.startswith("Hollow"),
+            "capability": [properties.major, properties.minor],
+            "multiprocessors": properties.multi_processor_count,
+            "threads_per_multiprocessor": properties.max_threads_per_multi_processor,
+            "memory_bytes": properties.total_memory,
+            "l2_cache_bytes": properties.L2_cache_size,
+            "registers_per_multiprocessor": properties.regs_per_multiprocessor,
+            "shared_memory_per_block_bytes": properties.shared_memory_per_block,
+            "shared_memory_per_block_optin_bytes": properties.shared_memory_per_block_optin,
+            "warp_threads": properties.warp_size,
+        },
+        "versions": {
+            "peakbench": environment.peakbench_version,
+            "torch": environment.torch_version,
+            "cuda": environment.cuda_version,
+            "cudnn": environment.cudnn_version,
+            "driver": environment.driver_version,
+            "python": environment.python_version,
+        },
+        "allocator": os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or "",
+        "context_bytes": read_context(device),
     }
 
 
-def measure_memory(case: Case, report: Report) -> Readings:
-    """The CUDA allocator's peaks of a case."""
+def list_convolutions(truth: GroundTruth, cases: Sequence[Case], report: Report) -> list[ConvolutionSignature]:
+    """Every convolution that the cases would give to cuDNN on the device of a truth."""
+    model = model_of(truth, workspace="bound")
+    for case in cases:
+        report(f"simulate {case.label}")
+        simulate_case(case, model)
+    return [each for each in model.source.asked if runs_on_cudnn(each, model.device.capability)]
+
+
+def measure_workspaces(signatures: Sequence[ConvolutionSignature], report: Report) -> tuple[str, ...]:
+    """Lines of a table of the workspaces of these convolutions on the CUDA device."""
+    sizes: dict[ConvolutionSignature, int] = {}
+    for signature in signatures:
+        report(f"run {signature}")
+        sizes[signature] = measure_workspace(signature)
+        torch.cuda.empty_cache()
+    return tuple(format_table(sizes).splitlines())
+
+
+def measure_memory(case: Case, report: Report) -> dict[str, Peaks]:
+    """The CUDA allocator's peaks in the first and in the steady step of a case."""
     device = torch.device("cuda", 0)
     report("memory")
-    return Readings(**measure_peaks(build_training(case, device).step, device))
+    first, steady = measure_peaks(build_training(case, device).step, device)
+    return {"first": first, "steady": steady}
 
 
-def simulate_for_device(case: Case, report: Report) -> Readings:
-    """Simulated readings for the CUDA device of this machine."""
-    report("simulate")
-    properties = torch.cuda.get_device_properties(0)
-    model = read_model()
-    device = replace(
-        model.device,
-        capability=(properties.major, properties.minor),
-        multiprocessors=properties.multi_processor_count,
-        threads_per_multiprocessor=properties.max_threads_per_multi_processor,
-    )
-    readings, _ = simulate_case(case, replace(model, name=properties.name, device=device))
-    return readings
+def simulate_truth(truth: GroundTruth, report: Report) -> list[dict[str, Peaks]]:
+    """Simulated peaks of the cases of a truth, on its device."""
+    return [_simulate_true(case.case, model_of(truth), report) for case in truth.cases]
+
+
+def _simulate_true(case: Case, model: Model, report: Report) -> dict[str, Peaks]:
+    report(f"simulate {case.label}")
+    _, simulation = simulate_case(case, model)
+    steps = {"first": simulation.first, "steady": simulation.steady}
+    return {
+        step: {kind: getattr(peak, f"{kind}_bytes") for kind in KINDS}
+        for step, peak in steps.items()
+        if peak is not None
+    }
 
 
 def measure(case: Case, device_name: str, limits: Limits, data_root: str | None, report: Report) -> Readings:
@@ -90,7 +134,7 @@ def measure(case: Case, device_name: str, limits: Limits, data_root: str | None,
     """
     device = torch.device(device_name)
     report("memory")
-    peaks = measure_peaks(build_training(case, device).step, device) if device.type == "cuda" else {}
+    peaks = _measured_peaks(case, device) if device.type == "cuda" else {}
     report("build")
     batches = _loader_batches(case, data_root, device) if case.data == "loader" else None
     method = build_training(case, device, batches)
@@ -132,10 +176,21 @@ def measure(case: Case, device_name: str, limits: Limits, data_root: str | None,
 
 def _infer(training: Training, device: torch.device) -> None:
     """One forward pass of the deployed network over a batch."""
-    training.network.eval()
     with torch.inference_mode():
-        training.network(training.next_batch()[0])
+        training.infer()
     _synchronize(device)
+
+
+def _measured_peaks(case: Case, device: torch.device) -> dict[str, Any]:
+    """The allocator's peaks as fields of `Readings`."""
+    first, steady = measure_peaks(build_training(case, device).step, device)
+    gc.collect()
+    torch.cuda.empty_cache()
+    return {
+        "first_step_peak_allocated_bytes": first["allocated"],
+        **{f"peak_{kind}_bytes": size for kind, size in steady.items()},
+        "workspace": "measured",
+    }
 
 
 def _synchronize(device: torch.device) -> None:

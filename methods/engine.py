@@ -44,6 +44,10 @@ def observe_nothing(phase: str, module: int, unit: int | None = None) -> Abstrac
     return _NOTHING
 
 
+def _as_it_is(loss: Tensor) -> Tensor:
+    return loss
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What a training step leaves behind besides gradients."""
@@ -81,6 +85,8 @@ class TrainingNetwork(nn.Module):
         self.split = split
         self.parts = parts
         self.observe: Observe = observe_nothing
+        self.scale_loss: Callable[[Tensor], Tensor] = _as_it_is
+        """What a loss goes through before its backward: loss scaling where gradients are narrow."""
         shapes = [chain.image_shape, *(chain.unit_shapes[last] for last in split.last_units[:-1])]
         weights = _loss_weights(chain, split, parts)
         self.reach = plan_reach(chain, split, parts) if parts.link or parts.cascade else None
@@ -169,7 +175,7 @@ class TrainingNetwork(nn.Module):
                 loss = loss + extra
                 del extra
             with self.observe("backward", k, None):
-                loss.backward()
+                self.scale_loss(loss).backward()
             losses.append(loss.detach())
             del loss  # its graph would otherwise live through the next module's forward
             features = features.detach()

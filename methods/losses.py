@@ -48,7 +48,7 @@ def _without_autocast(device_type: str) -> AbstractContextManager[object]:
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Mean binary cross-entropy between a decoder's output and the images before normalisation.
+    """Mean binary cross-entropy between a decoder's output and the images before normalisation, in their type.
 
     Source: InfoPro (ICLR 2021), section 3.2; released `Decoder`.
 
@@ -58,6 +58,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor, mean: Tensor, st
         mean: (3, 1, 1), what was subtracted from the images.
         std: (3, 1, 1), what they were divided by.
     """
-    # Rounding can leave [0, 1], which binary cross-entropy refuses.
+    # Rounding can leave [0, 1], which binary cross-entropy refuses; autocast refuses binary cross-entropy.
     target = (images * std + mean).clamp_(0, 1)
-    return functional.binary_cross_entropy(reconstruction, target)
+    with _without_autocast(images.device.type):
+        return functional.binary_cross_entropy(reconstruction.to(images.dtype), target)

@@ -175,7 +175,8 @@ def train_overlapping(network: "TrainingNetwork", images: Tensor, labels: Tensor
             features, extra = network.run_units(k, units, features, labels)
             parameters = [p for member in trained for p in member.parameters()]
             extra_reach = None if extra is None else own_reach - (len(pieces) - 1 - place)
-            alive.append(Piece(source, features, parameters, extra, extra_reach))
+            scaled = None if extra is None else network.scale_loss(extra)
+            alive.append(Piece(source, features, parameters, scaled, extra_reach))
             terms += [] if extra is None else [extra.detach()]
         terms += _send_losses(network, k, alive[-1], images, labels)
         losses += [reduce(add, terms)] if terms else []
@@ -200,7 +201,7 @@ def _send_losses(network: "TrainingNetwork", k: int, piece: Piece, images: Tenso
         loss = network.loss(k, leaf, images, labels, window=is_window)
         loss = loss if weight == 1 else weight * loss
         with network.observe("backward", k, None):
-            loss.backward()
+            network.scale_loss(loss).backward()
         losses.append(loss.detach())
         del loss
         if leaf.grad is not None:
@@ -242,7 +243,7 @@ def train_windows_again(network: "TrainingNetwork", images: Tensor, labels: Tens
         if terms:
             loss = reduce(add, terms)
             with network.observe("backward", k, None):
-                loss.backward()
+                network.scale_loss(loss).backward()
             losses.append(loss.detach())
             del loss
         del terms, extra

@@ -9,6 +9,9 @@ from typing import Any, Literal, Self
 
 Provenance = Literal["simulated", "measured"]
 Status = Literal["ok", "out_of_memory", "timeout", "failed"]
+Precision = Literal["float32", "bfloat16", "float16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Optimizer = Literal["sgd", "adam", "adamw"]
 
 FINISHED: tuple[Status, ...] = ("ok", "out_of_memory")
 """Outcomes that are results; a resumed run tries the others again."""
@@ -32,10 +35,16 @@ class Case:
     """`equal`, or explicit sizes such as `27,28`."""
     batch_size: int
     """Images per step."""
-    precision: str = "float32"
-    """Number format of the step."""
-    optimizer: str = "sgd"
-    """`sgd`: Nesterov momentum 0.9, weight decay 1e-4, as the papers."""
+    precision: Precision = "float32"
+    """Number format of forwards and losses; the narrow ones by autocast, with weights in float32."""
+    tf32: bool = True
+    """Whether float32 convolutions and matrix products may run as TF32 on a GPU."""
+    memory_format: MemoryFormat = "contiguous"
+    """Order of an image's elements in memory, of images and of convolution weights."""
+    cudnn_benchmark: bool = False
+    """Whether cuDNN tries its algorithms for every new convolution (`torch.backends.cudnn.benchmark`)."""
+    optimizer: Optimizer = "sgd"
+    """`sgd`: Nesterov momentum 0.9, weight decay 1e-4, as the papers; `adam`, `adamw`: torch's defaults."""
     data: str = "synthetic"
     """`synthetic`: one seeded batch resident on the device; `loader`: torchvision's loader inside the timed step."""
     image_width: int | None = None
@@ -48,8 +57,20 @@ class Case:
 
     @property
     def label(self) -> str:
-        """Short name for progress bars and messages, such as `infopro[contrast] resnet110 K=4`."""
-        return f"{self.method} {self.network} K={self.module_count}"
+        """Short name for progress bars and messages, such as `infopro[contrast] resnet110 K=4, bfloat16`."""
+        return ", ".join((f"{self.method} {self.network} K={self.module_count}", *self.options))
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What differs from the papers' options, in words."""
+        words = {
+            self.precision: self.precision != "float32",
+            "no TF32": not self.tf32,
+            self.memory_format: self.memory_format != "contiguous",
+            "cudnn.benchmark": self.cudnn_benchmark,
+            self.optimizer: self.optimizer != "sgd",
+        }
+        return tuple(word for word, differs in words.items() if differs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +129,8 @@ class Readings:
     """Highest sum of allocator segments during a steady training step."""
     first_step_peak_allocated_bytes: int | None = None
     """Highest sum of allocator blocks during the first step, before the optimizer has its state."""
+    least_memory_bytes: int | None = None
+    """Least memory of segments with which three simulated steps run; found by exact search, in steps of 2 MiB."""
     peak_phase: str | None = None
     """Where the simulated peak lies, in words."""
     workspace: str | None = None

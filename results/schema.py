@@ -7,8 +7,8 @@ says in its metadata what it holds (`kind`) and by which version of this table (
 import pyarrow as pa
 
 KIND = "peakbench.measurements"
-SCHEMA_VERSION = 2
-"""Raised whenever a column is added, removed, or changes its type or meaning."""
+SCHEMA_VERSION = 3
+"""Raised whenever a column is added, removed, or changes its type or meaning; `results/migrate.py` reads what was."""
 
 _TEXT = pa.string()
 _WHOLE = pa.int64()
@@ -32,8 +32,11 @@ CASE = (
     _required("module_count", _WHOLE, "K, the number of local modules"),
     _required("split_policy", _TEXT, "Policy that places the boundaries, or explicit sizes"),
     _required("batch_size", _WHOLE, "Images per step", "image"),
-    _required("precision", _TEXT, "Number format of the step"),
-    _required("optimizer", _TEXT, "Optimizer with the papers' settings"),
+    _required("precision", _TEXT, "Number format of forwards and losses; weights stay float32"),
+    _required("tf32", _TRUTH, "Whether float32 convolutions and matrix products may run as TF32 on a GPU"),
+    _required("memory_format", _TEXT, "contiguous or channels_last: order of an image's elements in memory"),
+    _required("cudnn_benchmark", _TRUTH, "Whether cuDNN tries its algorithms for every new convolution"),
+    _required("optimizer", _TEXT, "sgd with the papers' settings; adam and adamw with torch's defaults"),
     _required("data", _TEXT, "synthetic: one batch resident on the device; loader: loading is inside the timed step"),
     _optional("image_width", _WHOLE, "Width of images that are not square; null: as image_size", "pixel"),
 )
@@ -59,6 +62,7 @@ READINGS = (
     _optional("peak_allocated_bytes", _WHOLE, "Highest sum of allocator blocks in a steady step", "B"),
     _optional("peak_reserved_bytes", _WHOLE, "Highest sum of allocator segments in a steady step", "B"),
     _optional("first_step_peak_allocated_bytes", _WHOLE, "Highest sum of allocator blocks in the first step", "B"),
+    _optional("least_memory_bytes", _WHOLE, "Least memory of segments with which three simulated steps run", "B"),
     _optional("peak_phase", _TEXT, "Where the simulated peak lies, in words"),
     _optional("workspace", _TEXT, "Source of the convolution workspaces in the peaks; none: not modelled"),
     _optional("step_seconds", pa.list_(_REAL), "Training steps of the method, alternated with E2E", "s"),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from results.migrate import added_columns, upgrade_rows
 from results.record import Measurement
 from results.schema import KIND, SCHEMA, SCHEMA_VERSION
 
@@ -72,10 +73,10 @@ def read_file(path: StrPath) -> list[Measurement]:
     with _reading(path):
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         schema = file.schema_arrow
-    _check_schema(path, schema)
+    version = _check_schema(path, schema)
     with _reading(path):
-        rows = file.read(columns=SCHEMA.names).to_pylist()
-    return [Measurement.from_row(row) for row in rows]
+        rows = file.read(columns=_columns_of(version)).to_pylist()
+    return [Measurement.from_row(row) for row in upgrade_rows(rows, version)]
 
 
 def read_runs(paths: StrPath | Iterable[StrPath]) -> list[Measurement]:
@@ -202,24 +203,32 @@ def _check_whole(path: Path, content: bytes) -> None:
         raise StoreError(f"{path} is cut short ({len(content)} bytes): its writer or a copy of it was interrupted")
 
 
-def _check_schema(path: Path, schema: pa.Schema) -> None:
+def _columns_of(version: int) -> list[str]:
+    added = added_columns(version)
+    return [name for name in SCHEMA.names if name not in added]
+
+
+def _check_schema(path: Path, schema: pa.Schema) -> int:
+    """Version of a file's schema, whose columns are those of the record then."""
     metadata = schema.metadata or {}
     if metadata.get(b"kind") != KIND.encode():
         shown = ", ".join(schema.names[:5]) + (", ..." if len(schema.names) > 5 else "")  # noqa: PLR2004 - a taste
         raise StoreError(f"{path} is Parquet, but not peakbench's (columns: {shown})")
     version = metadata.get(b"schema_version", b"").decode(errors="replace")
-    if not version.isdecimal():
+    if not version.isdecimal() or int(version) < 1:
         raise StoreError(f"{path} does not say its schema version (schema_version: '{version}')")
     if int(version) > SCHEMA_VERSION:
         reach = f"schema {version}, this one reads up to {SCHEMA_VERSION}"
         raise StoreError(f"{path} was written by a newer peakbench ({reach}): upgrade")
-    missing = [name for name in SCHEMA.names if name not in schema.names]
+    names = _columns_of(int(version))
+    missing = [name for name in names if name not in schema.names]
     if missing:
         raise StoreError(f"{path} lacks columns of schema {version}: {', '.join(missing)}")
-    for expected in SCHEMA:
-        found = schema.field(expected.name)
+    for name in names:
+        found, expected = schema.field(name), SCHEMA.field(name)
         if not found.equals(expected):
-            raise StoreError(f"{path}: column {expected.name} is {_in_words(found)}, expected {_in_words(expected)}")
+            raise StoreError(f"{path}: column {name} is {_in_words(found)}, expected {_in_words(expected)}")
+    return int(version)
 
 
 def _in_words(column: pa.Field) -> str:

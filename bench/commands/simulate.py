@@ -31,6 +31,13 @@ def simulate(
     modules: Annotated[int, typer.Option(help="K, the number of local modules.")] = 1,
     split: Annotated[str, typer.Option(help="equal, sizes (13,14,14,14) or last units (1.11,2.7,3.3).")] = "equal",
     batch: Annotated[int, typer.Option(help="Images per step.")] = 1024,
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 or float16 by autocast.")] = "float32",
+    tf32: Annotated[bool, typer.Option(help="Whether float32 may run as TF32.")] = True,
+    memory_format: Annotated[str, typer.Option(help="contiguous or channels_last.")] = "contiguous",
+    cudnn_benchmark: Annotated[
+        bool, typer.Option(help="Whether cuDNN tries its algorithms; their memory is known to --workspace cudnn.")
+    ] = False,
+    optimizer: Annotated[str, typer.Option(help="sgd as in the papers, adam or adamw.")] = "sgd",
     device_profile: Annotated[
         str,
         typer.Option(help="Device that is modelled: A100, H100, H200, RTX3090, RTX4090, T4, V100, or a .json file."),
@@ -54,7 +61,17 @@ def simulate(
     Example:  peakbench simulate e2e --limit 4GiB --allocator expandable_segments:True --timeline step.png
     """
     case = make_case(
-        method=method, network=network, dataset=dataset, module_count=modules, split=split, batch_size=batch
+        method=method,
+        network=network,
+        dataset=dataset,
+        module_count=modules,
+        split=split,
+        batch_size=batch,
+        precision=precision,
+        tf32=tf32,
+        memory_format=memory_format,
+        cudnn_benchmark=cudnn_benchmark,
+        optimizer=optimizer,
     )
     limit_bytes = read_bytes(limit)
     from bench.simulator.model import read_model  # noqa: PLC0415 - torch only once the case is known to be right
@@ -116,6 +133,7 @@ def _print(measurement: Measurement, simulation: "Simulation") -> None:
     console = Console()
     size = "x".join(map(str, case.height_and_width))
     title = f"{case.method} · {case.network} · {case.dataset} {size} · K={case.module_count} · batch {case.batch_size}"
+    title = " · ".join((title, *case.options))
     console.print(title, style="bold", highlight=False, markup=False)
     if simulation.failure:
         console.print(f"out of memory at {simulation.failure}", highlight=False, markup=False, soft_wrap=True)

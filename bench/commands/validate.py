@@ -1,11 +1,11 @@
 """`peakbench validate`: the simulator against this machine's CUDA device."""
 
 import json
-import statistics
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,11 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.suites import load_suite
+from results.record import Case
+
+if TYPE_CHECKING:
+    from bench.ground_truth import GroundTruth
+    from bench.validate import Comparison
 
 
 def validate(
@@ -23,48 +28,68 @@ def validate(
 ) -> None:
     """Peaks of the simulator beside those of the CUDA allocator, and the error of each case.
 
+    The device is asked for its properties, for the workspace of every convolution, and for the peaks of every case in
+    its first and its steady step; the simulator is told the first two.
+
     Exit code 1 where a case did not run on the device.
 
     Example:  peakbench validate cifar --out truth.json
     """
-    from bench.validate import PEAKS, compare_case, read_device, write_ground_truth  # noqa: PLC0415 - as in run
+    from bench.ground_truth import write_ground_truth  # noqa: PLC0415 - as in run
+    from bench.validate import ValidationError, compare, record_truth  # noqa: PLC0415
+
+    console = Console(stderr=True)
+
+    def show(cases: list[Case]) -> Iterable[Case]:
+        return track(cases, description="cases", console=console, disable=not console.is_terminal)
+
+    truth = record_truth(load_suite(suite).simulated_cases(), time_limit, show)
+    if out is not None:
+        try:
+            write_ground_truth(out, truth)
+        except OSError as error:
+            raise ValidationError(f"cannot write {out}: {error.strerror}; choose another --out") from error
+    rows = compare(truth, time_limit)
+    if as_json:
+        cases = [asdict(row.truth) | {"simulated": row.simulated} for row in rows]
+        typer.echo(json.dumps({"device": truth.device, "versions": truth.versions, "cases": cases}, indent=2))
+    else:
+        _print(truth, rows, Console())
+    sys.exit(1 if any(row.truth.steady is None for row in rows) else 0)
+
+
+def _print(truth: "GroundTruth", rows: "list[Comparison]", console: Console) -> None:
+    """A line per case, then median and worst error of every kind of peak."""
+    from bench.validate import PEAKS, summarise  # noqa: PLC0415
     from reports.units import format_gib  # noqa: PLC0415
 
-    cases = load_suite(suite).simulated_cases()
-    device = read_device()
-    console = Console(stderr=True)
-    shown = track(cases, description="cases", console=console, disable=not console.is_terminal)
-    rows = [compare_case(case, time_limit) for case in shown]
-    if out is not None:
-        write_ground_truth(out, device, rows)
-    if as_json:
-        typer.echo(json.dumps({"device": device, "cases": [asdict(row) for row in rows]}, indent=2))
-    else:
-        table = Table("case", *(f"{kind}\nGiB" for kind in PEAKS), *("error",) * 3, box=None, pad_edge=False)
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for row in rows:
-            name = f"{row.case.method} {row.case.network} K={row.case.module_count}".replace("[", "\\[")
-            if row.measured is None:
-                table.add_row(name, row.status)
-                continue
-            errors = [row.error(kind) or 0.0 for kind in PEAKS]
-            table.add_row(
-                name,
-                *(format_gib(row.measured[kind]) for kind in PEAKS),
-                *("exact" if error == 0 else f"{100 * error:+.3f}%" for error in errors),
-            )
-        print_to = Console()
-        print_to.print(f"simulator beside {device['name']}, torch {device['torch']}", highlight=False)
-        print_to.print(table, highlight=False)
-        print_to.print(f"error of {', '.join(PEAKS)} peak: simulated over measured, less one", highlight=False)
-        for kind in PEAKS:
-            errors = [abs(row.error(kind) or 0.0) for row in rows if row.measured]
-            if errors:
-                exact = sum(error == 0 for error in errors)
-                print_to.print(
-                    f"{kind}: {exact} of {len(errors)} exact, median error {100 * statistics.median(errors):.3f}%, "
-                    f"worst {100 * max(errors):.3f}%",
-                    highlight=False,
-                )
-    sys.exit(1 if any(row.measured is None for row in rows) else 0)
+    table = Table("case, steady step", *(f"{kind}\nGiB" for kind in PEAKS), *("error",) * 3, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        name = row.truth.case.label.replace("[", "\\[")
+        if row.truth.steady is None:
+            table.add_row(name, row.truth.status.replace("_", " "))
+            continue
+        measured = row.truth.steady
+        table.add_row(
+            name, *(format_gib(measured[kind]) for kind in PEAKS), *(_words(row.error(kind)) for kind in PEAKS)
+        )
+    console.print(
+        f"simulator beside {truth.device['title']}, torch {truth.versions['torch']}, "
+        f"{len(truth.workspaces) - 1} layers with their workspaces",
+        highlight=False,
+    )
+    console.print(table, highlight=False)
+    console.print(f"error of {', '.join(PEAKS)} peak: simulated over measured, less one", highlight=False)
+    for one in summarise(rows):
+        words = f"{one.step} step, {one.kind}: {one.exact_count} of {one.case_count} exact"
+        if one.worst:
+            words += f", median error {100 * one.median:.3f}%, worst {_words(one.worst)} ({one.worst_label})"
+        console.print(words, highlight=False, markup=False)
+
+
+def _words(error: float | None) -> str:
+    if error is None:
+        return ""
+    return "exact" if error == 0 else f"{100 * error:+.3f}%"

@@ -1,43 +1,55 @@
 """Reads the CUDA caching allocator's own peaks.
 
-Sees: requested, allocated and reserved bytes of the allocator, in the first step and in steady ones.
-Does not see: the CUDA context and memory outside the allocator.
+Sees: requested, allocated and reserved bytes of the allocator, in the first step and in a steady one, as they come:
+nothing is returned to the device between steps, as in training.
+Does not see: the CUDA context and memory outside the allocator (but see `read_context`).
 """
 
-import gc
+import os
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
-STEADY_STEPS = 2
+KINDS = ("requested", "allocated", "reserved")
+STEPS = 3
+"""The first step, one in which the optimizer has its state, and the steady one."""
+
+Peaks = dict[str, int]
+"""Bytes by kind."""
 
 
-def measure_peaks(step: Callable[[], object], device: torch.device) -> dict[str, Any]:
-    """Peaks of the first step and of steady steps, as fields of `Readings`.
+def measure_peaks(step: Callable[[], object], device: torch.device) -> tuple[Peaks, Peaks]:
+    """Peaks of the first and of the steady (third) step of a training; what is alive when a step starts counts.
 
     Args:
-        step: one training step; the first call must be the network's first.
+        step: one training step; the first call must be the network's first, in a process that did nothing else.
         device: a CUDA device.
     """
-    first = _peaks_of(step, device, steps=1)
-    step()  # the optimizer has its state, lazy buffers are there
-    steady = _peaks_of(step, device, steps=STEADY_STEPS)
-    return {
-        "first_step_peak_allocated_bytes": first["allocated"],
-        **{f"peak_{name}_bytes": value for name, value in steady.items()},
-        "workspace": "measured",
-    }
-
-
-def _peaks_of(step: Callable[[], object], device: torch.device, steps: int) -> dict[str, int]:
-    # The order matters: a reset before empty_cache would count cached segments.
-    torch.cuda.synchronize(device)
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    for _ in range(steps):
+    peaks: list[Peaks] = []
+    for _ in range(STEPS):
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
         step()
-    torch.cuda.synchronize(device)
-    stats = torch.cuda.memory_stats(device)
-    return {name: stats[f"{name}_bytes.all.peak"] for name in ("requested", "allocated", "reserved")}
+        torch.cuda.synchronize(device)
+        stats = torch.cuda.memory_stats(device)
+        peaks.append({kind: stats[f"{kind}_bytes.all.peak"] for kind in KINDS})
+    return peaks[0], peaks[-1]
+
+
+def read_context(device: torch.device) -> int | None:
+    """Bytes this process holds on a device beside the allocator's segments: context, kernels, library handles.
+
+    Returns:
+        None where the driver does not say what a process holds, as in most containers.
+    """
+    import pynvml  # noqa: PLC0415 - only where there is a driver
+
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)
+        own = [
+            one.usedGpuMemory for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if one.pid == os.getpid()
+        ]
+    except pynvml.NVMLError:
+        return None
+    return own[0] - torch.cuda.memory_reserved(device) if own and own[0] else None

@@ -158,6 +158,7 @@ class PlanQuery:
         stride: Sequence[int],
         padding: Sequence[int],
         dilation: Sequence[int],
+        of_trials: bool = False,
     ) -> int:
         """Bytes of workspace of the plan torch would run; x, w and y are as in the forward of cuDNN's convolution.
 
@@ -172,6 +173,7 @@ class PlanQuery:
             stride: per spatial dimension.
             padding: per spatial dimension.
             dilation: per spatial dimension.
+            of_trials: ask for the largest workspace of all plans, which `cudnn.benchmark` takes to try them.
 
         Raises:
             NoPlanError: cuDNN has none.
@@ -200,12 +202,17 @@ class PlanQuery:
             unwanted = {_NOTE_DOWN_CONVERT}
             if dtype == "float32" and not tf32:
                 unwanted.add(_NOTE_TENSOR_CORE)
+            sizes: list[int] = []
             for mode in (_MODE_A, _MODE_FALLBACK):
                 for config in self._list_configs(make, graph, mode):
                     if unwanted.isdisjoint(_notes_of(make, config)):
                         with suppress(_StatusError):
-                            return self._build_plan(make, config)
-        raise NoPlanError("cuDNN finds no engine that runs the convolution")
+                            sizes.append(self._build_plan(make, config))
+                            if not of_trials:
+                                return sizes[0]
+        if not sizes:
+            raise NoPlanError("cuDNN finds no engine that runs the convolution")
+        return max(sizes)
 
     def _list_configs(self, make: "_Maker", graph: "_Descriptor", mode: int) -> list["_Descriptor"]:
         heuristic = make(_HEURISTIC)

@@ -10,6 +10,7 @@ names the version of cuDNN that answered.
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ from methods.heads import local_head
 
 NETWORKS = ("resnet32", "resnet32@96")
 BATCH_SIZES = (1024, 512, 256, 128, 64)
-PRECISIONS = (("float32", True), ("float32", False), ("bfloat16", False))
+PRECISIONS = (("float32", True), ("float32", False), ("bfloat16", False), ("float16", False))
 """Data type, and whether TF32 is allowed."""
+MEMORY_FORMATS = (False, True)
+"""Whether channels are last."""
 
 
 def list_layers(network: str) -> list[ConvolutionSignature]:
@@ -83,27 +86,26 @@ def _signature_of(module: nn.Conv2d, source: Tensor) -> ConvolutionSignature:
 
 
 def make_table(profile: DeviceProfile, layers: Sequence[ConvolutionSignature]) -> str:
-    """Table of a device: `layers` at every batch size and precision, in every direction.
+    """Table of a device: `layers` at every batch size, precision and memory format, in every direction.
 
     TF32 is left out below compute capability 8.0, where it changes nothing.
     """
     source = workspace_source("cudnn", profile)
     sizes: dict[ConvolutionSignature, int] = {}
-    for dtype, tf32 in PRECISIONS:
-        if tf32 and profile.capability < TENSOR_CORES_SINCE["tf32"]:
-            continue
-        for batch in BATCH_SIZES:
-            for layer in layers:
-                for direction in DIRECTIONS:
-                    signature = replace(
-                        layer,
-                        direction=direction,
-                        dtype=dtype,
-                        tf32=tf32,
-                        input_shape=(batch, *layer.input_shape[1:]),
-                    )
-                    if runs_on_cudnn(signature, profile.capability):
-                        sizes[signature] = source(signature)
+    kinds = [kind for kind in PRECISIONS if not (kind[1] and profile.capability < TENSOR_CORES_SINCE["tf32"])]
+    for (dtype, tf32), channels_last, batch, layer, direction in product(
+        kinds, MEMORY_FORMATS, BATCH_SIZES, layers, DIRECTIONS
+    ):
+        signature = replace(
+            layer,
+            direction=direction,
+            dtype=dtype,
+            tf32=tf32,
+            channels_last=channels_last,
+            input_shape=(batch, *layer.input_shape[1:]),
+        )
+        if runs_on_cudnn(signature, profile.capability):
+            sizes[signature] = source(signature)
     asked = f"Workspaces in bytes that cuDNN {library_version()} would ask for on {profile.title}"
     return format_table(sizes, [f"{asked}; made by python -m bench.simulator.make_tables"])
 

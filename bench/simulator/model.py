@@ -1,14 +1,17 @@
 """What is modelled: a device, its allocator's settings, a version of torch."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
+from bench.ground_truth import GroundTruth
 from bench.simulator.allocator import Settings, parse_settings
 from bench.simulator.operators import Device
-from bench.simulator.profiles import load_profile
-from bench.simulator.workspaces import WorkspaceSource, workspace_source
+from bench.simulator.profiles import DeviceProfile, load_profile, make_profile
+from bench.simulator.workspaces import WorkspaceSource, source_of_lines, workspace_source
+from results.record import Case
 
 TIES_BY_AGE_SINCE = (2, 13)
 """torch version from which free blocks of equal size are taken by the age of their segment (pull request 183591)."""
@@ -29,6 +32,13 @@ class Model:
     def workspace(self) -> str:
         """Source of the convolution workspaces in words, with how often it had to fall back."""
         return self.source.label
+
+    def for_case(self, case: Case) -> "Model":
+        """The model with the numeric options of a case, for one simulation of it."""
+        source = self.source.with_trials() if case.cudnn_benchmark else self.source
+        workspace = None if source.name == "none" else source
+        device = replace(self.device, tf32=case.tf32, convolution_workspace=workspace)
+        return replace(self, device=device, source=source)
 
 
 def read_model(
@@ -54,17 +64,42 @@ def read_model(
     fixed: dict[str, object] = {"ties_by_address": version < TIES_BY_AGE_SINCE}
     if limit_bytes is not None:
         fixed["limit_bytes"] = limit_bytes
+    return _model(device, source, version, parse_settings(allocator, **fixed))
+
+
+def model_of(truth: GroundTruth, *, workspace: str = "measured") -> Model:
+    """The model of the device, the allocator's settings and the torch of a ground truth.
+
+    Args:
+        truth: what a device said.
+        workspace: `measured` for the workspaces in the truth, or another source by name.
+
+    Raises:
+        UnknownProfileError, AllocatorSettingError, WorkspaceTableError: the truth is damaged.
+    """
+    origin = Path("ground truth")
+    profile = make_profile(truth.device, origin)
+    if workspace == "measured":
+        source = source_of_lines(truth.workspaces, origin, profile.capability)
+    else:
+        source = workspace_source(workspace, profile)
+    ties_by_address = truth.torch_version < TIES_BY_AGE_SINCE
+    settings = parse_settings(truth.allocator, ties_by_address=ties_by_address)
+    return _model(profile, source, truth.torch_version, settings)
+
+
+def _model(profile: DeviceProfile, source: WorkspaceSource, version: tuple[int, int], settings: Settings) -> Model:
     return Model(
-        name=device.title,
+        name=profile.title,
         device=Device(
-            capability=device.capability,
-            multiprocessors=device.multiprocessors,
-            threads_per_multiprocessor=device.threads_per_multiprocessor,
+            capability=profile.capability,
+            multiprocessors=profile.multiprocessors,
+            threads_per_multiprocessor=profile.threads_per_multiprocessor,
             torch_version=version,
-            convolution_workspace=None if name == "none" else source,
+            convolution_workspace=None if source.name == "none" else source,
             tf32=torch.backends.cudnn.allow_tf32,
         ),
-        settings=parse_settings(allocator, **fixed),
+        settings=settings,
         source=source,
     )
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_iter
 
+from bench.simulator.autocast import run_bare
 from bench.simulator.operators import lay_out
 from bench.simulator.torch_private import schema_of, storage_key
 
@@ -36,10 +37,10 @@ class ShapeCache:
             key = (func, _signature(args), _signature(tuple(kwargs.items())))
             recipe = self._recipes.get(key)
         except (TypeError, _HasData):  # an argument that cannot be hashed, or a number that must be computed
-            return func(*args, **kwargs)
+            return run_bare(func, args, kwargs)
         if recipe is not None:
             return recipe(args, kwargs)
-        result = lay_out(func, args, func(*args, **kwargs))
+        result = lay_out(func, args, run_bare(func, args, kwargs))
         if _signature(args) == key[1]:
             self._recipes[key] = _find_recipe(schema, args, result) or _run(func)
         return result
@@ -61,7 +62,7 @@ def _signature(value: Any) -> object:
 
 
 def _run(func: Any) -> Recipe:
-    return lambda args, kwargs: lay_out(func, args, func(*args, **kwargs))
+    return lambda args, kwargs: lay_out(func, args, run_bare(func, args, kwargs))
 
 
 def _find_recipe(schema: Any, args: tuple[Any, ...], result: Any) -> Recipe | None:

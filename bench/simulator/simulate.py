@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.probes.flops import FlopCounter
+from bench.simulator.autocast import autocast_as_cuda
 from bench.simulator.ledger import Ledger, Peak, find_peak, holders, replay
 from bench.simulator.model import Model, read_model
 from bench.simulator.stream import Category, Place, Stream
@@ -21,7 +22,6 @@ from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda
 from bench.simulator.tracker import StorageTracker, name_places, watch_training
 from bench.training import Training, build_training
-from methods.engine import TrainingNetwork
 from results.record import Case, Readings
 
 META = torch.device("meta")
@@ -81,12 +81,12 @@ def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = No
     """
     model = model or read_model()
     tracker = StorageTracker(model.device)
-    with tracker, tracker.at(Place("build")), META:
+    with autocast_as_cuda(), tracker, tracker.at(Place("build")), META:
         step, *used = build()
     modules = [item for item in used if isinstance(item, nn.Module)]
     optimizers = [item for item in used if isinstance(item, torch.optim.Optimizer)]
     tracker.categorise((item for item in used if isinstance(item, Tensor)), "input")
-    with tracker, as_on_cuda(), choose_as_cuda(), name_places(tracker, modules, optimizers):
+    with autocast_as_cuda(), tracker, as_on_cuda(), choose_as_cuda(), name_places(tracker, modules, optimizers):
         for _ in range(STEPS):
             tracker.start_step()
             step()
@@ -105,14 +105,19 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
     Returns:
         The readings of the case (without peaks where memory ran out), and the simulation behind them.
     """
-    model = model or read_model()
+    model = (model or read_model()).for_case(case)
+    with autocast_as_cuda():
+        return _simulate_case(case, model)
+
+
+def _simulate_case(case: Case, model: Model) -> tuple[Readings, Simulation]:
     tracker, counter = StorageTracker(model.device), FlopCounter()
     with tracker, tracker.at(Place("build")):
         training = build_training(case, META)
     network = training.network
     images, labels = training.next_batch()
     tracker.categorise((images, labels), "input")
-    network.observe = _Observer(tracker, counter, training)
+    training.announce(_Observer(tracker, counter, training))
     with tracker, as_on_cuda(), choose_as_cuda():
         for _ in range(STEPS - 1):
             _run_step(tracker, training)
@@ -134,7 +139,7 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
         first_step_peak_allocated_bytes=simulation.first.allocated_bytes if steady and simulation.first else None,
         peak_phase=str(simulation.peak.place) if simulation.peak else None,
         workspace=model.workspace,
-        **_count_inference(network, images, tracker),
+        **_count_inference(training, tracker),
     )
     return readings, simulation
 
@@ -162,11 +167,9 @@ def _run_step(tracker: StorageTracker, training: Training) -> None:
     tracker.categorise(training.network.averaged_parameters(), "EMA copies")
 
 
-def _count_inference(network: TrainingNetwork, images: Tensor, tracker: StorageTracker) -> dict[str, Any]:
-    network.eval()
+def _count_inference(training: Training, tracker: StorageTracker) -> dict[str, Any]:
     with torch.no_grad(), tracker, FlopCounter() as counter:
-        network(images)
-    network.train()
+        training.infer()
     return {"inference_flops": counter.total, "inference_macs": counter.total // 2}
 
 

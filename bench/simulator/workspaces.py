@@ -10,21 +10,27 @@ belongs beside every number, as `WorkspaceSource.label`:
 - `bound`: a rule of thumb from the shapes, `bound_bytes`.
 - `none`: no workspace.
 
-Known limitations: `torch.backends.cudnn.benchmark` and `deterministic` are taken as off; tensors that do not begin at a
-multiple of 32 bytes may get another plan on the device. Where torch runs a convolution without cuDNN (`runs_on_cudnn`),
-the answer is 0, although torch's own kernels may borrow memory too.
+With `torch.backends.cudnn.benchmark` torch tries every plan at the first call of a convolution, in a workspace as large
+as the largest of them needs; the source `cudnn` knows its size (`WorkspaceSource.with_trials`). Which plan wins is a
+matter of time, so that later calls are answered as without benchmark.
+
+Known limitations: `deterministic` is taken as off, and the memory that trials may take as unlimited; tensors that do
+not begin at a multiple of 32 bytes may get another plan on the device. Where torch runs a convolution without cuDNN
+(`runs_on_cudnn`), the answer is 0, although torch's own kernels may borrow memory too.
 """
 
 import csv
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from bench.ground_truth import GroundTruthError, read_ground_truth
 from bench.simulator.cudnn_query import Direction, PlanQuery
 from bench.simulator.profiles import DeviceProfile
 
@@ -165,28 +171,34 @@ def _is_faster_at_stride_2(batch: int, channels: int, width: int, kernel: int) -
 
 
 def bound_bytes(signature: ConvolutionSignature, capability: tuple[int, int]) -> int:
-    """Workspace by a rule of thumb: input and output once more, where cuDNN turns both to channels_last.
+    """Workspace by a rule of thumb: input and output once more, where cuDNN turns both to the other memory format.
 
     It does so for the tensor cores, which want channels last: with TF32 and bfloat16 from compute capability 8.0 on,
-    with float16 from 7.0 on. Where the channels are last already, or tensor cores are not used, the rule says 0.
+    with float16 from 7.0 on. Without tensor cores it turns channels_last float32 back. Elsewhere the rule says 0.
 
-    Held against the shipped tables: without tensor cores cuDNN takes 0.2 times input and output at most, and mostly
-    nothing. With them this is a typical value, not a strict bound. On A100, H100 and H200 about half of the layers are
-    within 10 % of it and most others need nothing; on an RTX 3090 or 4090 few in TF32 need anything. The other way,
-    some layers in bfloat16 take 1.6 times as much, weight gradients up to 3 times, an A100's input gradients up to 5.
+    Held against the shipped tables: contiguous and without tensor cores cuDNN takes 0.2 times input and output at most,
+    and mostly nothing; channels_last, it takes nothing or about input and output. With tensor cores this is a typical
+    value, not a strict bound. On A100, H100 and H200 about half of the layers are within 10 % of it and most others
+    need nothing; on an RTX 3090 or 4090 few in TF32 need anything. The other way, some layers in bfloat16 take 1.6
+    times as much, weight gradients up to 3 times, an A100's input gradients up to 5.
     """
     kind = "tf32" if signature.dtype == "float32" and signature.tf32 else signature.dtype
     since = TENSOR_CORES_SINCE.get(kind)
-    if signature.channels_last or since is None or capability < since:
-        return 0
-    return signature.input_bytes + signature.output_bytes
+    if kind in ("float64", "bfloat16") and (since is None or capability < since):
+        return 0  # torch does not give cuDNN these in channels_last
+    on_tensor_cores = since is not None and capability >= since
+    return 0 if signature.channels_last == on_tensor_cores else signature.input_bytes + signature.output_bytes
 
 
 class WorkspaceSource:
     """Bytes of workspace by convolution; remembers where it had to fall back on the rule of thumb."""
 
     def __init__(
-        self, name: SourceName, capability: tuple[int, int], find: Callable[[ConvolutionSignature], int | None]
+        self,
+        name: SourceName,
+        capability: tuple[int, int],
+        find: Callable[[ConvolutionSignature], int | None],
+        find_trial: Callable[[ConvolutionSignature], int] | None = None,
     ) -> None:
         """Make a source; `workspace_source` makes those that there are.
 
@@ -194,13 +206,18 @@ class WorkspaceSource:
             name: of the source.
             capability: compute capability of the device.
             find: bytes of a convolution that cuDNN runs; None where they are not known.
+            find_trial: bytes that trying all its plans takes; None where no one can say.
         """
         self.name: SourceName = name
         self.unknown: set[ConvolutionSignature] = set()
         """Convolutions the source does not know, for which `bound_bytes` answered."""
         self._capability = capability
         self._find = find
+        self._find_trial = find_trial
         self._known: dict[ConvolutionSignature, int] = {}
+        self._trials: dict[ConvolutionSignature, int] = {}
+        self._tried: set[ConvolutionSignature] | None = None
+        """Convolutions called already, where their first call tries all plans; None where it does not."""
 
     def __call__(self, signature: ConvolutionSignature) -> int:
         """Bytes of the workspace of one convolution, before any rounding by the allocator.
@@ -211,18 +228,46 @@ class WorkspaceSource:
         size = self._known.get(signature)
         if size is None:
             size = self._known[signature] = self._answer(signature)
-        return size
+        if self._tried is None or signature in self._tried:
+            return size
+        self._tried.add(signature)
+        return max(size, self._answer_trial(signature))
+
+    def with_trials(self) -> "WorkspaceSource":
+        """This source for one training with `cudnn.benchmark`: the first call of a convolution tries all plans.
+
+        Where nobody can say what the trials take, only the label tells.
+        """
+        source = copy(self)
+        source._tried = set()  # noqa: SLF001 - of this class
+        return source
+
+    @property
+    def asked(self) -> tuple[ConvolutionSignature, ...]:
+        """Convolutions it answered, in the order of their first call."""
+        return tuple(self._known)
 
     @property
     def label(self) -> str:
         """The source as it belongs beside a number, such as `table` or `table, 3 of 120 by bound`."""
-        if not self.unknown:
-            return self.name
-        return f"{self.name}, {len(self.unknown)} of {len(self._known)} by bound"
+        label = f"{self.name}, {len(self.unknown)} of {len(self._known)} by bound" if self.unknown else self.name
+        if self._tried is None:
+            return label
+        return f"{label}, {'with' if self._find_trial else 'without the'} trials of cudnn.benchmark"
+
+    def _answer_trial(self, signature: ConvolutionSignature) -> int:
+        if self._find_trial is None or not self._reaches_cudnn(signature):
+            return 0
+        if signature not in self._trials:
+            self._trials[signature] = self._find_trial(signature)
+        return self._trials[signature]
+
+    def _reaches_cudnn(self, signature: ConvolutionSignature) -> bool:
+        empty = 0 in (*signature.input_shape, *signature.output_shape, *signature.weight_shape)
+        return not empty and runs_on_cudnn(signature, self._capability)
 
     def _answer(self, signature: ConvolutionSignature) -> int:
-        empty = 0 in (*signature.input_shape, *signature.output_shape, *signature.weight_shape)
-        if empty or not runs_on_cudnn(signature, self._capability):
+        if not self._reaches_cudnn(signature):
             return 0
         size = self._find(signature)
         if size is None:
@@ -261,7 +306,8 @@ def workspace_source(name: str, profile: DeviceProfile, *, measured: Path | str 
         "measured": lambda: _find_in_table(Path(measured or "").expanduser(), profile.capability),
         "cudnn": lambda: _ask_cudnn(profile),
     }
-    return WorkspaceSource(name, profile.capability, finders[name]())
+    trial = _ask_cudnn(profile, of_trials=True) if name == "cudnn" else None
+    return WorkspaceSource(name, profile.capability, finders[name](), trial)
 
 
 def _shipped_table(profile: DeviceProfile) -> Path:
@@ -273,16 +319,31 @@ def _shipped_table(profile: DeviceProfile) -> Path:
 
 
 def _find_in_table(path: Path, capability: tuple[int, int]) -> Callable[[ConvolutionSignature], int | None]:
+    return _find_among(read_table(path), capability)
+
+
+def source_of_lines(lines: Sequence[str], path: Path, capability: tuple[int, int]) -> WorkspaceSource:
+    """The source `measured` of the lines of a table; `path` is where they are from.
+
+    Raises:
+        WorkspaceTableError: a missing column or number; says where.
+    """
+    return WorkspaceSource("measured", capability, _find_among(parse_table(lines, path), capability))
+
+
+def _find_among(
+    sizes: Mapping[ConvolutionSignature, int], capability: tuple[int, int]
+) -> Callable[[ConvolutionSignature], int | None]:
     def key(signature: ConvolutionSignature) -> ConvolutionSignature:
         signature = canonical(signature)
         # TF32 does not exist below 8.0; cuDNN answers the same with and without.
         return signature if capability >= TENSOR_CORES_SINCE["tf32"] else replace(signature, tf32=False)
 
-    table = {key(signature): size for signature, size in read_table(path).items()}
+    table = {key(signature): size for signature, size in sizes.items()}
     return lambda signature: table.get(key(signature))
 
 
-def _ask_cudnn(profile: DeviceProfile) -> Callable[[ConvolutionSignature], int]:
+def _ask_cudnn(profile: DeviceProfile, *, of_trials: bool = False) -> Callable[[ConvolutionSignature], int]:
     if profile.cudnn_json is None:
         raise UnknownSourceError(
             f"device profile '{profile.name}' has no 'cudnn' part, which a query needs: take 'bound' or 'measured'"
@@ -307,6 +368,7 @@ def _ask_cudnn(profile: DeviceProfile) -> Callable[[ConvolutionSignature], int]:
             stride=signature.stride,
             padding=signature.padding,
             dilation=signature.dilation,
+            of_trials=of_trials,
         )
 
     return ask
@@ -363,15 +425,27 @@ def read_table(path: Path) -> dict[ConvolutionSignature, int]:
     A table is a CSV file: a row for a layer, a column for every field of `ConvolutionSignature` but the direction, and
     a column of bytes for every direction, empty or missing where not known. Lists are written `1024x3x32x32`, flags 0
     or 1. A column whose field has a default may be missing; so may `dilation` where it is 1. Lines that begin with `#`
-    are comments.
+    are comments. Of a file of ground truth (`.json`) its workspaces are read.
 
     Raises:
         WorkspaceTableError: a missing file, column or number; says where.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        if path.suffix == ".json":
+            lines = read_ground_truth(path).workspaces
+        else:
+            lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, GroundTruthError) as error:
         raise WorkspaceTableError(f"cannot read the table of workspaces {path}: {error}") from error
+    return parse_table(lines, path)
+
+
+def parse_table(lines: Sequence[str], path: Path) -> dict[ConvolutionSignature, int]:
+    """Workspaces of the lines of a table; `path` is where they are from.
+
+    Raises:
+        WorkspaceTableError: a missing column or number; says where.
+    """
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
     table: dict[ConvolutionSignature, int] = {}
     reader = csv.DictReader(line for _, line in numbered)

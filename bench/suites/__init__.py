@@ -30,6 +30,11 @@ class Grid:
     dataset: str | None = None
     """None: the network's own."""
     split: str = "equal"
+    precision: str = "float32"
+    tf32: bool = True
+    memory_format: str = "contiguous"
+    cudnn_benchmark: bool = False
+    optimizer: str = "sgd"
 
     def cases(self, batch_size: int) -> Iterator[Case]:
         """The cases of the grid at a batch size; all of one network and K together, methods in the grid's order."""
@@ -43,6 +48,11 @@ class Grid:
                         module_count=module_count,
                         split=self.split,
                         batch_size=batch_size,
+                        precision=self.precision,
+                        tf32=self.tf32,
+                        memory_format=self.memory_format,
+                        cudnn_benchmark=self.cudnn_benchmark,
+                        optimizer=self.optimizer,
                     )
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from bench.probes.workspaces import measure_workspace
 from bench.simulator.cudnn_query import library_version
 from bench.simulator.workspaces import DIRECTIONS, ConvolutionSignature, format_table, runs_on_cudnn
 
@@ -67,45 +67,11 @@ def list_signatures() -> list[ConvolutionSignature]:
     ]
 
 
-def record(signature: ConvolutionSignature) -> int:
-    """Bytes that torch allocates and gives back within one convolution."""
-    torch.backends.cudnn.allow_tf32 = signature.tf32
-
-    def make(shape: tuple[int, ...]) -> Tensor:
-        tensor = torch.empty(shape, dtype=getattr(torch, signature.dtype), device="cuda")
-        return tensor.to(memory_format=torch.channels_last) if signature.channels_last else tensor
-
-    shapes = (signature.output_shape, signature.input_shape, signature.weight_shape)
-    gradient, source, weight = (make(shape) for shape in shapes)
-    extra = list(signature.output_padding or (0,) * len(signature.stride))
-    options = (
-        list(signature.stride), list(signature.padding), list(signature.dilation), signature.transposed, extra,
-        signature.groups,
-    )  # fmt: skip
-
-    def run() -> Any:
-        if signature.direction == "forward":
-            return torch.ops.aten.convolution.default(source, weight, None, *options)
-        mask = [signature.direction == "input_gradient", signature.direction == "weight_gradient", False]
-        return torch.ops.aten.convolution_backward.default(gradient, source, weight, None, *options, mask)
-
-    run()  # the first call of a process may also make what lasts, such as handles of libraries
-    torch.cuda.memory._record_memory_history(context=None)
-    result = run()
-    trace = torch.cuda.memory._snapshot()["device_traces"][0]
-    torch.cuda.memory._record_memory_history(enabled=None)
-    del result
-    given_back = [event["size"] for event in trace if event["action"] == "free_requested"]
-    if len(given_back) > 1:
-        raise RuntimeError(f"more than a workspace is borrowed ({given_back} bytes): {signature}")
-    return sum(given_back)
-
-
 def main() -> None:
     capability = torch.cuda.get_device_capability()
-    sizes = {each: record(each) for each in list_signatures() if runs_on_cudnn(each, capability)}
+    sizes = {each: measure_workspace(each) for each in list_signatures() if runs_on_cudnn(each, capability)}
     native = {each for each in list_signatures() if not runs_on_cudnn(each, capability) and each.dtype != "bfloat16"}
-    borrowing = [each for each in native if record(each)]
+    borrowing = [each for each in native if measure_workspace(each)]
     if borrowing:
         raise RuntimeError(f"convolutions thought to run without cuDNN that borrow memory: {borrowing}")
     comment = (

@@ -150,7 +150,7 @@ def test_a_schema_version_that_is_no_number_is_refused(path):
 
 def test_missing_columns_are_named(path):
     rewrite(path, table=pq.read_table(path).drop_columns(["device", "first_loss"]))
-    with pytest.raises(StoreError, match="lacks columns of schema 2: device, first_loss"):
+    with pytest.raises(StoreError, match="lacks columns of schema 3: device, first_loss"):
         read_file(path)
 
 

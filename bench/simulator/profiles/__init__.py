@@ -70,6 +70,19 @@ def _read_profile(path: Path) -> DeviceProfile:
         raise UnknownProfileError(f"cannot read device profile {path}: {error}") from error
     if not isinstance(values, dict):
         raise UnknownProfileError(f"device profile {path} is no JSON object")
+    return make_profile(values, path)
+
+
+def make_profile(values: dict[str, Any], path: Path) -> DeviceProfile:
+    """The profile that a JSON object describes.
+
+    Args:
+        values: its keys and values; keys that mean nothing to a profile are left alone.
+        path: file it was in, which gives the name.
+
+    Raises:
+        UnknownProfileError: a key is missing or wrong.
+    """
     major, minor = _read_capability(values, path)
     counts = {key: _read_count(values, key, path) for key in _COUNTS}
     title = values.get("title", path.stem)

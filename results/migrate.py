@@ -1,0 +1,44 @@
+"""Reads files of older schema versions: one step per version, each from one version's rows to the next one's.
+
+A column that a version adds gets what was true before there was a choice; what nobody measured is None.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from results.schema import SCHEMA_VERSION
+
+Row = dict[str, Any]
+
+
+def upgrade_rows(rows: Iterable[Row], version: int) -> list[Row]:
+    """Rows as the present schema has them.
+
+    Args:
+        rows: column name -> value, as a file of that version holds them.
+        version: schema version of the file, at most `SCHEMA_VERSION`.
+    """
+    upgraded = [dict(row) for row in rows]
+    for step in range(version, SCHEMA_VERSION):
+        upgraded = [_STEPS[step](row) for row in upgraded]
+    return upgraded
+
+
+def added_columns(version: int) -> frozenset[str]:
+    """Columns that the present schema has and files of that version lack."""
+    return frozenset().union(*(_ADDED[step] for step in range(version, SCHEMA_VERSION)))
+
+
+def _to_2(row: Row) -> Row:
+    """Version 2 knows images that are not square."""
+    return row | {"image_width": None}
+
+
+def _to_3(row: Row) -> Row:
+    """Version 3 says how numbers are kept and computed; there were torch's defaults alone before."""
+    return row | {"tf32": True, "memory_format": "contiguous", "cudnn_benchmark": False, "least_memory_bytes": None}
+
+
+_STEPS: dict[int, Callable[[Row], Row]] = {1: _to_2, 2: _to_3}
+"""From the version that is the key to the next."""
+_ADDED: dict[int, frozenset[str]] = {version: frozenset(step({})) for version, step in _STEPS.items()}

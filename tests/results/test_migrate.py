@@ -1,0 +1,47 @@
+"""Files of older versions still load; `measurements_1.parquet` was written by schema version 1."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from results.migrate import added_columns, upgrade_rows
+from results.schema import SCHEMA, SCHEMA_VERSION
+from results.store import read_file, write_file
+
+VERSION_1 = Path(__file__).parent / "measurements_1.parquet"
+
+
+def test_a_file_of_version_1_reads_as_what_was_run_then():
+    simulated, failed = read_file(VERSION_1)
+    assert (simulated.case.method, simulated.case.module_count, simulated.status) == ("contsup[R1E]", 4, "ok")
+    assert simulated.case.precision == "float32"
+    assert (simulated.case.tf32, simulated.case.memory_format, simulated.case.cudnn_benchmark) == (
+        True, "contiguous", False,
+    )  # fmt: skip
+    assert simulated.readings.peak_allocated_bytes == 1_234_567_168
+    assert simulated.readings.least_memory_bytes is None
+    assert simulated.readings.step_seconds == (0.5, 0.25)
+    assert (failed.status, failed.message) == ("failed", "too bad")
+
+
+def test_an_old_file_written_anew_is_of_this_version_and_the_same(tmp_path):
+    rows = read_file(VERSION_1)
+    write_file(tmp_path / "new.parquet", rows)
+    assert pq.read_schema(tmp_path / "new.parquet").metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
+    assert read_file(tmp_path / "new.parquet") == rows
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_every_version_can_be_read_and_its_rows_become_whole(version):
+    old = {name: 0 for name in SCHEMA.names if name not in added_columns(version)}
+    (row,) = upgrade_rows([old], version)
+    assert set(row) == set(SCHEMA.names)
+    assert all(row[name] == 0 for name in old)
+
+
+def test_a_damaged_old_file_is_refused_for_its_own_columns(tmp_path):
+    table = pq.read_table(VERSION_1).drop_columns(["method", "peak_phase"])
+    pq.write_table(table, tmp_path / "cut.parquet")
+    with pytest.raises(OSError, match=r"lacks columns of schema 1: method, peak_phase$"):
+        read_file(tmp_path / "cut.parquet")
