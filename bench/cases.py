@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from bench.workloads.networks import get_network
+from bench.workloads.networks import get_network, network_for
 from methods.datasets import get_dataset, height_and_width
 from methods.registry import read_spec
 from partition import parse_split
@@ -75,7 +75,8 @@ def make_case(
     ):
         if value not in get_args(known):
             raise CaseError(f"unknown {name} '{value}': there are {', '.join(get_args(known))}")
-    sizes = parse_split(split, backbone.unit_names, module_count)
+    trained = network_for(spec.parts, network, module_count, backbone.image_size_on(images))
+    sizes = parse_split(split, trained.unit_names, module_count)
     return Case(
         method=str(spec),
         network=backbone.name,

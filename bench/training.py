@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.workloads.data import synthetic_batch
-from bench.workloads.networks import get_network
+from bench.workloads.networks import network_for
 from methods.datasets import get_dataset
 from methods.engine import Observe, StepResult, TrainingNetwork
 from methods.registry import read_spec
@@ -112,9 +112,9 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     Raises:
         ValueError: a name, split or method that does not fit; see the subclasses raised by their parsers.
     """
-    network = get_network(case.network)
-    split = parse_split(case.split_policy, network.unit_names, case.module_count)
     spec = read_spec(case.method)
+    network = network_for(spec.parts, case.network, case.module_count, case.height_and_width)
+    split = parse_split(case.split_policy, network.unit_names, case.module_count)
     torch.manual_seed(SEED)
     with torch.device(device):
         chain = network.build(get_dataset(case.dataset), case.height_and_width)

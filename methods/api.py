@@ -121,6 +121,8 @@ class Parts:
     """Copies of later units in auxiliary networks."""
     segments: int | None = None
     """Checkpointed segments inside every module; None: keep all activations."""
+    deeper: bool = False
+    """The backbone gets as many more blocks as make up for InfoPro's auxiliary networks."""
     step: Literal["end", "per_module"] = "end"
     """When parameters are updated: once after the last module, or each module after its own backward."""
 

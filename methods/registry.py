@@ -12,14 +12,14 @@ from methods.backprop import E2E
 from methods.checkpointing import CHECKPOINT
 from methods.contsup import CONTSUP
 from methods.dgl import DGL
-from methods.greedy import GREEDY
+from methods.greedy import GREEDY, GREEDY_PLUS
 from methods.infopro import DECODER, INFOPRO
 from methods.mlaan import LAM, MLAAN, MLM
 from methods.spec import SpecError, Term, parse_terms
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (E2E, CHECKPOINT, GREEDY, DGL, INFOPRO, CONTSUP, BACKLINK, MLAAN, MLM, LAM, DECODER)
+    for method in (E2E, CHECKPOINT, GREEDY, GREEDY_PLUS, DGL, INFOPRO, CONTSUP, BACKLINK, MLAAN, MLM, LAM, DECODER)
 }
 
 
@@ -75,6 +75,10 @@ _CONTRADICTIONS: tuple[tuple[Callable[[Parts], bool], str], ...] = (
     (
         lambda parts: parts.context is not None and parts.cascade is not None and parts.cascade.repeat,
         "windows that run again (forwards=repeat) are released for plain modules only; use forwards=share",
+    ),
+    (
+        lambda parts: parts.deeper and any((parts.decoder, parts.link, parts.cascade, parts.leap)),
+        "Greedy SL+ has the FLOPs of InfoPro by its added blocks alone; add parts to 'greedy'",
     ),
 )
 """What no spec may combine, and why."""

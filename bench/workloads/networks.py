@@ -6,8 +6,10 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.workloads.unit_names import VGG11_UNITS, cifar_resnet_units, densenet_units, staged_units
+from bench.workloads.unit_names import VGG11_UNITS, densenet_units, staged_units
+from methods.api import Parts
 from methods.datasets import DATASETS, Dataset, ImageSize
+from methods.greedy import matching_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,16 +40,18 @@ class Network:
     """Least side in pixels; what its pooling and strides leave something of."""
     build: "Callable[[Dataset, ImageSize], Chain]"
     """Chain for a dataset and an image size; imports torch."""
+    blocks: tuple[int, ...] | None = None
+    """Of each stage of a CIFAR ResNet, which methods may deepen; None: another kind of network."""
 
     def image_size_on(self, dataset: Dataset) -> ImageSize:
         """Pixels of the images it is fed: its own size, else the dataset's."""
         return self.image_size or dataset.image_size
 
 
-def _build_cifar_resnet(name: str, depth: int, dataset: Dataset, image_size: ImageSize) -> "Chain":
+def _build_cifar_resnet(name: str, blocks: tuple[int, ...], dataset: Dataset, image_size: ImageSize) -> "Chain":
     from bench.workloads.resnet_cifar import build_resnet_cifar  # noqa: PLC0415 - torch only when a network is built
 
-    return build_resnet_cifar(name, depth, dataset, image_size)
+    return build_resnet_cifar(name, blocks, dataset, image_size)
 
 
 def _build_densenet(name: str, depth: int, growth: int, dataset: Dataset, image_size: ImageSize) -> "Chain":
@@ -75,15 +79,17 @@ def _build_deeplab(name: str, unit_names: tuple[str, ...], dataset: Dataset, ima
 
 
 def _cifar_resnet(name: str, depth: int, parameter_count: int | None = None) -> Network:
+    blocks = ((depth - 2) // 6,) * 3
     return Network(
         name=name,
         title=f"ResNet-{depth}",
         source="He et al. 2016, section 4.2; released InfoPro code",
-        unit_names=cifar_resnet_units(depth),
+        unit_names=staged_units(blocks),
         parameter_count=parameter_count,
         dataset=DATASETS["cifar10"],
         smallest_image=4,
-        build=partial(_build_cifar_resnet, name, depth),
+        build=partial(_build_cifar_resnet, name, blocks),
+        blocks=blocks,
     )
 
 
@@ -183,6 +189,38 @@ def get_network(name: str) -> Network:
     close = get_close_matches(name, NETWORKS, n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(NETWORKS)} and cifar_resnet<6n+2>"
     raise UnknownNetworkError(f"unknown network '{name}': {hint}")
+
+
+def network_for(parts: Parts, name: str, module_count: int, image_size: ImageSize | None = None) -> Network:
+    """The network that a method trains where this one is asked for: itself, or a deeper one.
+
+    Args:
+        parts: the method.
+        name: of the network.
+        module_count: K, on which the depth depends.
+        image_size: pixels; None: its own.
+
+    Raises:
+        UnknownNetworkError: no network has this name, or the method deepens CIFAR ResNets and it is none.
+        SplitError: it has no K modules.
+    """
+    network = get_network(name)
+    if not parts.deeper:
+        return network
+    if network.blocks is None:
+        raise UnknownNetworkError(
+            f"this method adds blocks to a CIFAR ResNet, {network.title} is none: use resnet110, resnet32 or "
+            "cifar_resnet<6n+2>, or 'greedy'"
+        )
+    blocks = matching_blocks(network.blocks, image_size or network.image_size_on(network.dataset), module_count)
+    if blocks == network.blocks:
+        return network
+    added = sum(blocks) - sum(network.blocks)
+    title = f"{network.title} with {added} more block{'s' if added > 1 else ''}"
+    build = partial(_build_cifar_resnet, f"{network.name}, {added} more", blocks)
+    return replace(
+        network, title=title, unit_names=staged_units(blocks), blocks=blocks, parameter_count=None, build=build
+    )
 
 
 def _read_size(name: str, text: str, smallest: int) -> ImageSize:

@@ -1,12 +1,14 @@
-"""CIFAR-style ResNets of any depth 6n+2, cut into units.
+"""CIFAR-style ResNets of any number of blocks per stage, cut into units.
 
 Source: He et al. 2016, section 4.2, in the form of the released InfoPro code: 1x1 projection shortcuts where the width
 changes, a 3x3 stem without pooling.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-from bench.workloads.unit_names import cifar_resnet_units
+from bench.workloads.unit_names import staged_units
 from methods.chain import Chain, initialize_convolutions, shape_behind
 from methods.datasets import Dataset, ImageSize, height_and_width
 
@@ -37,12 +39,12 @@ class BasicBlock(nn.Module):
         return self.relu(output)
 
 
-def build_resnet_cifar(name: str, depth: int, dataset: Dataset, image_size: ImageSize) -> Chain:
-    """A CIFAR ResNet as a chain of 1 + 3n units.
+def build_resnet_cifar(name: str, blocks: Sequence[int], dataset: Dataset, image_size: ImageSize) -> Chain:
+    """A CIFAR ResNet as a chain of a stem and its blocks.
 
     Args:
         name: network name.
-        depth: 6n+2 with n from 1.
+        blocks: of each of the three stages; n each for depth 6n+2.
         dataset: classes and normalisation.
         image_size: pixels.
     """
@@ -52,8 +54,8 @@ def build_resnet_cifar(name: str, depth: int, dataset: Dataset, image_size: Imag
         )
     ]
     shapes = [(WIDTHS[0], *height_and_width(image_size))]
-    for stage, width in enumerate(WIDTHS):
-        for block in range((depth - 2) // 6):
+    for stage, (width, count) in enumerate(zip(WIDTHS, blocks, strict=True)):
+        for block in range(count):
             stride = 2 if stage > 0 and block == 0 else 1
             units.append(BasicBlock(shapes[-1][0], width, stride))
             shapes.append(shape_behind(shapes[-1], width, stride))
@@ -62,7 +64,7 @@ def build_resnet_cifar(name: str, depth: int, dataset: Dataset, image_size: Imag
         dataset=dataset,
         image_size=image_size,
         units=units,
-        unit_names=cifar_resnet_units(depth),
+        unit_names=staged_units(blocks),
         unit_shapes=shapes,
         head=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], dataset.class_count)),
     )

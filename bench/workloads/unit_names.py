@@ -14,11 +14,6 @@ def staged_units(blocks: Sequence[int]) -> tuple[str, ...]:
     return ("stem", *(f"layer{stage}.{block}" for stage, count in enumerate(blocks, 1) for block in range(count)))
 
 
-def cifar_resnet_units(depth: int) -> tuple[str, ...]:
-    """Of a CIFAR ResNet of depth 6n+2: `stem`, `layer1.0`, .. `layer3.n-1`."""
-    return staged_units([(depth - 2) // 6] * 3)
-
-
 def densenet_units(depth: int) -> tuple[str, ...]:
     """Of a DenseNet-BC of depth 6n+4: `stem`, `layer1.0`, .. `layer1.n-1`, `t1`, `layer2.0`, .. `t2`, .. `layer3.n-1`.
 

@@ -18,6 +18,7 @@ SPECS = {
     "e2e": ["e2e"],
     "checkpoint": ["checkpoint", "checkpoint[segments=3]"],
     "greedy": ["greedy", "greedy[step=per_module]"],
+    "greedy_plus": ["greedy_plus", "greedy_plus[step=per_module]+checkpoint[segments=2]"],
     "dgl": ["dgl", "dgl[head=2c2f]", "dgl+checkpoint[segments=2]"],
     "infopro": ["infopro[softmax]", "infopro[contrast]", "infopro[contrast,reduction=pair]+checkpoint[segments=2]",
                 "infopro[softmax,weights=1/0/0/1]"],

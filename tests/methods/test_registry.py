@@ -61,6 +61,7 @@ def test_a_spec_gives_the_parts_of_its_method_and_a_canonical_form(text, canonic
         ("e2e+decoder", "'decoder' needs a method with local modules before it"),
         ("dgl+infopro", "'infopro' cannot be added to another method in 'dgl+infopro'; parts to add: checkpoint"),
         ("checkpoint+checkpoint", "names the same part twice"),
+        ("greedy_plus+decoder", "has the FLOPs of InfoPro by its added blocks alone; add parts to 'greedy'"),
         ("infopro+decoder", "'decoder' is already part of the method before it in 'infopro+decoder'"),
         ("e2e[", "cannot read 'e2e[' in method 'e2e['"),
         ("dgl[=2]", "cannot read option '=2'"),

@@ -3,7 +3,7 @@
 import torch
 
 from bench.workloads.data import synthetic_batch
-from bench.workloads.networks import get_network
+from bench.workloads.networks import network_for
 from methods.datasets import DATASETS
 from methods.engine import TrainingNetwork
 from methods.registry import read_spec
@@ -14,10 +14,11 @@ TINY = "cifar_resnet14"
 
 def build(spec, module_count, *, network=TINY, split="equal", seed=0):
     """A method on a small CIFAR ResNet of 7 units, images of 8 pixels, in training mode."""
-    backbone = get_network(network)
+    parts, size = read_spec(spec).parts, 8 if network == TINY else 32
+    backbone = network_for(parts, network, module_count, size)
     torch.manual_seed(seed)
-    chain = backbone.build(DATASETS["cifar10"], 8 if network == TINY else 32)
-    return TrainingNetwork(chain, parse_split(split, backbone.unit_names, module_count), read_spec(spec).parts).train()
+    chain = backbone.build(DATASETS["cifar10"], size)
+    return TrainingNetwork(chain, parse_split(split, backbone.unit_names, module_count), parts).train()
 
 
 def make_batch():
