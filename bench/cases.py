@@ -2,10 +2,10 @@
 
 from typing import get_args
 
+from bench.splits import name_split
 from bench.workloads.networks import get_network, network_for
 from methods.datasets import get_dataset, height_and_width
 from methods.registry import read_spec
-from partition import parse_split
 from results.record import Case, MemoryFormat, Optimizer, Precision
 
 
@@ -35,7 +35,7 @@ def make_case(
         network: network name.
         dataset: None for the network's own.
         module_count: K.
-        split: `equal`, sizes or last units.
+        split: `equal`, `merge_stem`, `released`, sizes or last units.
         batch_size: images per step, at least 2.
         precision: `float32`, `bfloat16` or `float16`; the narrow ones by autocast.
         tf32: whether float32 may run as TF32 on a GPU.
@@ -76,7 +76,6 @@ def make_case(
         if value not in get_args(known):
             raise CaseError(f"unknown {name} '{value}': there are {', '.join(get_args(known))}")
     trained = network_for(spec.parts, network, module_count, backbone.image_size_on(images))
-    sizes = parse_split(split, trained.unit_names, module_count)
     return Case(
         method=str(spec),
         network=backbone.name,
@@ -84,7 +83,7 @@ def make_case(
         image_size=height,
         image_width=None if width == height else width,
         module_count=module_count,
-        split_policy="equal" if split.strip() == "equal" else str(sizes),
+        split_policy=name_split(split, trained, module_count),
         batch_size=batch_size,
         precision=precision,  # pyright: ignore[reportArgumentType] - checked above, as the next two
         tf32=tf32,

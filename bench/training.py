@@ -1,7 +1,7 @@
 """A case made runnable: network, optimizers and batch on a device, and the whole training step.
 
-Optimizers: SGD as in the papers, with Nesterov momentum 0.9 and weight decay 1e-4 on all parameters; Adam and AdamW as
-torch sets them. Gradients are dropped, not zeroed, at the start of a step.
+Optimizers: SGD as in the papers, with the momentum and weight decay of the dataset's recipe
+(`bench/workloads/optimisation.py`) on all parameters; Adam and AdamW as torch sets them. Gradients are dropped, not zeroed, at the start of a step.
 
 Narrow number formats: every piece of a forward, losses included, runs under autocast, backwards and optimizers do not,
 and weights stay float32; float16 scales its losses. On the meta device all of this means CUDA.
@@ -16,21 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.splits import find_split
 from bench.workloads.data import synthetic_batch
 from bench.workloads.networks import network_for
+from bench.workloads.optimisation import find_recipe
 from methods.datasets import get_dataset
 from methods.engine import Observe, StepResult, TrainingNetwork
 from methods.registry import read_spec
-from partition import parse_split
 from results.record import Case
 
 SEED = 0
-OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
-    "sgd": partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
+LEARNING_RATE = 0.1
+"""Of SGD; of no effect on memory or time."""
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-"""Learning rates are of no effect on memory or time."""
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _WITHOUT_AUTOCAST = ("backward", "optimizer")
 
@@ -114,12 +116,25 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     """
     spec = read_spec(case.method)
     network = network_for(spec.parts, case.network, case.module_count, case.height_and_width)
-    split = parse_split(case.split_policy, network.unit_names, case.module_count)
+    split = find_split(case.split_policy, network, case.module_count)
     torch.manual_seed(SEED)
     with torch.device(device):
         chain = network.build(get_dataset(case.dataset), case.height_and_width)
         built = TrainingNetwork(chain, split, spec.parts).train()
     return built.to(memory_format=MEMORY_FORMATS[case.memory_format])
+
+
+def _settings(case: Case) -> dict[str, Any]:
+    """What an optimizer is given besides parameters."""
+    if case.optimizer != "sgd":
+        return {}
+    recipe = find_recipe(case.dataset, case.network)
+    return {
+        "lr": LEARNING_RATE,
+        "momentum": recipe.momentum,
+        "nesterov": recipe.nesterov,
+        "weight_decay": recipe.weight_decay,
+    }
 
 
 def build_training(case: Case, device: torch.device, next_batch: NextBatch | None = None) -> Training:
@@ -139,9 +154,10 @@ def build_training(case: Case, device: torch.device, next_batch: NextBatch | Non
         next_batch = partial(_convert, next_batch, memory_format)
     per_module = network.parts.step == "per_module"
     groups = network.module_parameters() if per_module else [[p for p in network.parameters() if p.requires_grad]]
+    make = partial(OPTIMIZERS[case.optimizer], **_settings(case))
     scaler = torch.amp.GradScaler(_as_cuda(device), enabled=case.precision == "float16")
     network.scale_loss = scaler.scale
-    training = Training(case, network, tuple(map(OPTIMIZERS[case.optimizer], groups)), scaler, next_batch)
+    training = Training(case, network, tuple(map(make, groups)), scaler, next_batch)
     training.announce(network.observe)
     return training
 

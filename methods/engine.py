@@ -321,8 +321,14 @@ def _loss_weights(chain: Chain, split: Split, parts: Parts) -> list[tuple[float,
     local_count = split.module_count - 1
     if not parts.decoder:
         return [(0.0, 1.0)] * local_count
-    equal = split == equal_split(split.unit_count, split.module_count)
-    weights = parts.weights or published_weights(chain.dataset.name, chain.name, split.module_count, equal_split=equal)
+    weights = parts.weights or published_weights(
+        chain.dataset.name,
+        chain.name,
+        split.module_count,
+        equal_split=max(split.sizes) - min(split.sizes) <= 1,
+        contsup=parts.context is not None,
+        image_size=chain.image_shape[1:],
+    )
     return [weights.at(k, split.module_count) for k in range(local_count)]
 
 

@@ -32,7 +32,7 @@ class Case:
     module_count: int
     """K, the number of local modules."""
     split_policy: str
-    """`equal`, or explicit sizes such as `27,28`."""
+    """A policy such as `equal`, or explicit sizes such as `27,28`."""
     batch_size: int
     """Images per step."""
     precision: Precision = "float32"
@@ -44,7 +44,8 @@ class Case:
     cudnn_benchmark: bool = False
     """Whether cuDNN tries its algorithms for every new convolution (`torch.backends.cudnn.benchmark`)."""
     optimizer: Optimizer = "sgd"
-    """`sgd`: Nesterov momentum 0.9, weight decay 1e-4, as the papers; `adam`, `adamw`: torch's defaults."""
+    """`sgd`: as the papers on this dataset (Nesterov momentum 0.9, weight decay 1e-4 for all but Cityscapes); `adam`,
+    `adamw`: torch's defaults."""
     data: str = "synthetic"
     """`synthetic`: one seeded batch resident on the device; `loader`: torchvision's loader inside the timed step."""
     image_width: int | None = None
