@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from methods.api import Context
+from methods.datasets import ImageSize
 
 
-def image_encoder(channels: int, size: int, hidden: int | None = 12) -> nn.Sequential:
+def image_encoder(channels: int, size: ImageSize, hidden: int | None = 12) -> nn.Sequential:
     """E_k: image (batch, 3, height, width) to (batch, channels, size, size), convolving at full resolution.
 
     Args:
         channels: of the output.
-        size: height and width of the output.
+        size: side, or height and width, of the output.
         hidden: width between the convolutions; None: `channels`.
     """
     width = hidden or channels
@@ -30,7 +31,7 @@ def image_encoder(channels: int, size: int, hidden: int | None = 12) -> nn.Seque
     )
 
 
-def feature_encoder(source_channels: int, channels: int, size: int) -> nn.Sequential:
+def feature_encoder(source_channels: int, channels: int, size: ImageSize) -> nn.Sequential:
     """R_kj: an earlier module's input to (batch, channels, size, size), by a 1x1 convolution."""
     return nn.Sequential(
         nn.Conv2d(source_channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(size)
@@ -54,7 +55,8 @@ class Junction(nn.Module):
             shapes: (channels, height, width) of the image g_0 and of the module outputs h_1 .. h_{K-1}.
         """
         super().__init__()
-        channels, size, _ = shapes[k]
+        channels, height, width = shapes[k]
+        size = (height, width)
         self.k = k
         self.sources = context.sources(k)
         self.image = image_encoder(channels, size, context.hidden) if context.image else None

@@ -177,9 +177,9 @@ def test_the_spec_reaches_the_widths():
     chain = on("resnet32")
     split = parse_split("8,8", chain.unit_names)
     plain, wide = (TrainingNetwork(chain, split, read_spec(f"infopro[contrast{w}]").parts) for w in ("", ",widen=2"))
-    assert count(wide.auxiliaries[0].terms["decoder"]) > count(plain.auxiliaries[0].terms["decoder"])
+    assert count(wide.auxiliaries["0"].terms["decoder"]) > count(plain.auxiliaries["0"].terms["decoder"])
     # The embedding keeps its size, whatever the hidden layers have.
-    assert wide.auxiliaries[0].terms["local_loss"].head[-1].weight.shape == (128, 256)
+    assert wide.auxiliaries["0"].terms["local_loss"].head[-1].weight.shape == (128, 256)
 
 
 @pytest.mark.parametrize(
@@ -216,3 +216,10 @@ def test_a_local_module_of_segmentation_ignores_pixels_without_label():
         labels[:, :5] = 255
         expected = nn.functional.cross_entropy(loss.head(features)[:, :, 5:], labels[:, 5:])
         assert loss(features, images, labels).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", ["contsup[R1E]", "contsup[R2]"])
+def test_context_of_images_that_are_not_square_has_the_size_of_the_features(spec):
+    chain = on("deeplabv3_resnet101@64x160")
+    network = TrainingNetwork(chain, parse_split("1.0,2.0,3.5", chain.unit_names), read_spec(spec).parts).train()
+    assert network(torch.empty(2, 3, 64, 160)).shape == (2, 19, 64, 160)
