@@ -1,7 +1,8 @@
 """A case made runnable: network, optimizers and batch on a device, and the whole training step.
 
 Optimizers: SGD as in the papers, with the momentum and weight decay of the dataset's recipe
-(`bench/workloads/optimisation.py`) on all parameters; Adam and AdamW as torch sets them. Gradients are dropped, not zeroed, at the start of a step.
+(`bench/workloads/optimisation.py`) on all parameters; Adam and AdamW as torch sets them. Gradients are dropped, not
+zeroed, at the start of a step.
 
 Narrow number formats: every piece of a forward, losses included, runs under autocast, backwards and optimizers do not,
 and weights stay float32; float16 scales its losses. On the meta device all of this means CUDA.
@@ -14,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.splits import find_split
 from bench.workloads.data import synthetic_batch
