@@ -93,13 +93,27 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """The simulator beside torch's own CUDA allocator on a stand-in for the device; needs a C++ compiler."""
+    """The simulator beside torch's own CUDA allocator on a stand-in for the device; needs a C++ compiler.
+
+    Words after `--` choose cases by name.
+    """
     _install(session)
-    _run(session, "python", "-m", "pip", "install", "--quiet", "nvidia-cuda-crt", "nvidia-cuda-cccl")
+    python = str(ENVIRONMENT / "bin" / "python")
+    ask = "from importlib.metadata import version; print(version('nvidia-cuda-runtime').rpartition('.')[0])"
+    cuda = str(session.run(python, "-c", ask, external=True, silent=True)).strip()
+    # Headers of another CUDA version do not compile.
+    headers = (f"nvidia-cuda-{part}=={cuda}.*" for part in ("crt", "cccl"))
+    _run(session, "python", "-m", "pip", "install", "--quiet", "--no-deps", *headers)
     built = ROOT / ".nox" / "hollow"
     path = os.pathsep.join([str(ENVIRONMENT / "bin"), os.environ.get("PATH", "")])
     session.run("bash", "tests/oracle/hollow/build.sh", str(built), env={"PATH": path}, external=True)
-    hollow = {"PATH": path, "LD_LIBRARY_PATH": str(built / "lib"), "LD_PRELOAD": str(built / "libhollow.so")}
+    hollow = {
+        "PATH": path,
+        "PYTHONPATH": str(ROOT),
+        "LD_LIBRARY_PATH": str(built / "lib"),
+        "LD_PRELOAD": str(built / "libhollow.so"),
+    }
+    session.run(python, "tests/oracle/compare.py", *session.posargs, env=hollow, external=True)
     for suite in ("smoke", "cifar"):
         session.run(str(ENVIRONMENT / "bin" / "peakbench"), "validate", suite, env=hollow, external=True)
 

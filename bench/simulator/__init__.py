@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIMULATOR_VERSION", "simulate_step"]
 
-SIMULATOR_VERSION = 2
+SIMULATOR_VERSION = 3
 """Raised whenever simulated bytes may change; recorded beside every number."""
 
 

@@ -19,7 +19,7 @@ from bench.simulator.torch_private import schema_of, storage_key
 Recipe = Callable[[Any, Any], Any]
 """From positional and named arguments to a result."""
 
-_FOREACH = "aten::_foreach_"
+_LISTS = ("aten::_foreach_", "aten::_fused_", "aten::_amp_foreach_")
 
 
 class ShapeCache:
@@ -31,7 +31,7 @@ class ShapeCache:
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """`func(*args, **kwargs)`, or a result that cannot be told from it."""
         schema = schema_of(func)
-        if schema.is_mutable and schema.name.startswith(_FOREACH) and not schema.returns and args[0][0].is_meta:
+        if schema.is_mutable and schema.name.startswith(_LISTS) and not schema.returns and args[0][0].is_meta:
             return None  # in place on lists: nothing is born, and there is no data to change
         try:
             key = (func, _signature(args), _signature(tuple(kwargs.items())))

@@ -86,7 +86,13 @@ def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = No
     modules = [item for item in used if isinstance(item, nn.Module)]
     optimizers = [item for item in used if isinstance(item, torch.optim.Optimizer)]
     tracker.categorise((item for item in used if isinstance(item, Tensor)), "input")
-    with autocast_as_cuda(), tracker, as_on_cuda(), choose_as_cuda(), name_places(tracker, modules, optimizers):
+    with (
+        autocast_as_cuda(),
+        tracker,
+        as_on_cuda(model.device),
+        choose_as_cuda(),
+        name_places(tracker, modules, optimizers),
+    ):
         for _ in range(STEPS):
             tracker.start_step()
             step()
@@ -118,7 +124,7 @@ def _simulate_case(case: Case, model: Model) -> tuple[Readings, Simulation]:
     images, labels = training.next_batch()
     tracker.categorise((images, labels), "input")
     training.announce(_Observer(tracker, counter, training))
-    with tracker, as_on_cuda(), choose_as_cuda():
+    with tracker, as_on_cuda(model.device), choose_as_cuda():
         for _ in range(STEPS - 1):
             _run_step(tracker, training)
         with counter:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils import _foreach_utils
+from torch.utils import _foreach_utils, checkpoint
 
 
 def storage_key(tensor: Tensor) -> int:
@@ -43,6 +43,12 @@ def current_node_number() -> int | None:
     return number if number < 2**63 else None
 
 
+def current_node_name() -> str:
+    """Name of the autograd node that is running, such as `AddmmBackward0`; empty outside a backward."""
+    node: Any = torch._C._current_autograd_node()  # noqa: SLF001
+    return "" if node is None else node.name()
+
+
 def next_node_number() -> int:
     """Sequence number the next autograd node of this thread will have."""
     return torch.autograd._get_sequence_nr()  # noqa: SLF001 # pyright: ignore[reportPrivateImportUsage]
@@ -59,15 +65,66 @@ def packet_of(operator: Any) -> Any:
 
 
 @contextmanager
+def implement(composite: dict[str, Callable[..., Any]], meta: dict[str, Callable[..., Any]]) -> Iterator[None]:
+    """While it lasts, operators have another implementation on tensors without data.
+
+    Args:
+        composite: what replaces operators made of others, by name without overload.
+        meta: kernels of operators that have one for CUDA but not for the meta device, by the same names.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    for name, kernel in composite.items():
+        library.impl(name, kernel, "AutogradMeta")
+    for name, kernel in meta.items():
+        # The public way refuses operators that other devices compose, as these two are.
+        library.m.impl(name, "Meta", kernel)  # pyright: ignore[reportOptionalMemberAccess]
+    try:
+        yield
+    finally:
+        library._destroy()  # noqa: SLF001
+
+
+def call_composite(operator: Any, *args: Any, **kwargs: Any) -> Any:
+    """An operator by its implementation for all devices, whatever `implement` says."""
+    return operator._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)  # noqa: SLF001
+
+
+@contextmanager
 def choose_as_cuda() -> Iterator[None]:
-    """Let optimizers and gradient clipping treat tensors without data as CUDA's: foreach and fused where CUDA would."""
+    """Let optimizers, gradient clipping and recomputation treat tensors without data as CUDA's.
+
+    They choose foreach and fused implementations, and recompute under the autocast of the forward.
+    """
     with ExitStack() as stack:
+        for module in [module for name, module in sys.modules.items() if name.startswith("torch.optim.")]:
+            if hasattr(module, "_get_value"):
+                stack.enter_context(patch.object(module, "_get_value", _get_value))
+            name = "_get_capturable_supported_devices"
+            if hasattr(module, name):
+                stack.enter_context(patch.object(module, name, _with_meta(getattr(module, name))))
+        stack.enter_context(patch.object(checkpoint, "_infer_device_type", _infer_device_type))
         for module in (sys.modules[Optimizer.__module__], _foreach_utils):
             for name in ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices"):
                 stack.enter_context(patch.object(module, name, _with_meta(getattr(module, name))))
         yield
 
 
-def _with_meta(list_devices: Callable[[], list[str]]) -> Callable[[], list[str]]:
-    devices = [*list_devices(), "meta"]
-    return lambda: list(devices)
+def _with_meta(list_devices: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    return lambda *args, **kwargs: [*list_devices(*args, **kwargs), "meta"]
+
+
+_plain_get_value = sys.modules[Optimizer.__module__]._get_value  # noqa: SLF001
+
+
+def _get_value(value: Any) -> Any:
+    """Counters of steps are read for factors alone, which decide nothing about memory: any will do."""
+    return 1.0 if isinstance(value, Tensor) and value.is_meta else _plain_get_value(value)
+
+
+_plain_infer_device_type = checkpoint._infer_device_type  # noqa: SLF001
+
+
+def _infer_device_type(*args: Any) -> str:
+    """Recomputation restores the autocast of this device."""
+    found = _plain_infer_device_type(*args)
+    return "cuda" if found == "meta" else found

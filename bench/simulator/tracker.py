@@ -20,17 +20,37 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from bench.simulator.operators import Born, Device, Dies, Plan, cublas_workspace_bytes, plan_call
+from bench.simulator.operators import Born, Device, Dies, Plan, plan_call
 from bench.simulator.shapes import ShapeCache
 from bench.simulator.stream import OUTSIDE, Category, Event, Place, Stream
-from bench.simulator.torch_private import current_node_number, in_backward, is_view, next_node_number, storage_key
+from bench.simulator.torch_private import (
+    current_node_name,
+    current_node_number,
+    in_backward,
+    is_view,
+    next_node_number,
+    storage_key,
+)
 
-_ADD = torch.ops.aten.add.Tensor
-_INDEX_PUT = torch.ops.aten.index_put.default
-_INDEX_PUT_IN_PLACE = torch.ops.aten._index_put_impl_.default
-_is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
-CUBLAS_TRANSIENT_SINCE = (2, 15)
-"""torch version from which products take their cuBLAS workspace anew (pull request 194311)."""
+_aten = torch.ops.aten
+_INDEX_PUT = _aten.index_put.default
+_INDEX_PUT_IN_PLACE = _aten._index_put_impl_.default
+_is_dense = _aten.is_non_overlapping_and_dense.default
+_VALUE_SELECTORS = frozenset(
+    f"{name}Backward{number}"
+    for name in ("Max", "Min", "Topk", "Sort", "Kthvalue", "Median", "Nanmedian", "Mode", "Cummax", "Cummin")
+    for number in (0, 1)
+)
+_IN_PLACE: dict[Any, frozenset[str] | None] = {
+    _aten.add.Tensor: None,
+    _aten.sub.Tensor: frozenset(("BinaryCrossEntropyWithLogitsBackward0",)),
+    _aten.mul.Tensor: frozenset(("BinaryCrossEntropyWithLogitsBackward0",)),
+    _aten.index_add.default: frozenset(("IndexSelectBackward0",)),
+    _aten.scatter_add.default: frozenset(("GatherBackward0", "CummaxBackward0", "CumminBackward0")),
+    _aten.scatter.src: _VALUE_SELECTORS,
+    _aten.masked_fill.Scalar: frozenset(("StdBackward0", "StdMeanBackward0", "NormBackward0", "NormBackward1")),
+}
+"""What a backward does in place when nothing watches (`areAnyTensorSubclassLike`), by node; None for every node."""
 
 
 class StepError(RuntimeError):
@@ -57,12 +77,12 @@ class StorageTracker(TorchDispatchMode):
         self._numbers: dict[int, int] = {}
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self._sum_of: int | None = None
-        """First operand of the gradient sum that was born last."""
+        """First operand of what was born last, if that could have been done in place."""
         self._forwards: list[tuple[int, Place]] = []
         """First autograd node number and place of every forward, ascending."""
         self._backwards: dict[tuple[Place, Place], Place] = {}
-        self._workspaces: set[bool] = set()
-        """Threads, main and backward, that have a cuBLAS workspace of their own."""
+        self._kept: set[tuple[bool, int]] = set()
+        """Workspaces that a thread keeps: whether it is the one of backwards, and bytes."""
         self._shapes = ShapeCache()
 
     def start_step(self) -> None:
@@ -129,7 +149,7 @@ class StorageTracker(TorchDispatchMode):
         if plan is not None:
             self._carry_out(plan, outputs)
         else:
-            operand = self._accumulated(args[0]) if func is _ADD else None
+            operand = self._overwritten(func, args[0]) if func in _IN_PLACE else None
             for tensor in outputs:
                 self.see(tensor, operand)
         self._operator = ""
@@ -139,8 +159,9 @@ class StorageTracker(TorchDispatchMode):
         temporaries: list[tuple[int, int] | None] = []
         for item in plan:
             if isinstance(item, Born):
-                if item.workspace and self._keeps(item.bytes):
+                if item.kept:
                     temporaries.append(None)
+                    self._keep(item.bytes)
                     continue
                 number = self._emit_birth(item.bytes)
                 self.stream.categories[number] = "workspace" if item.workspace else "temporary"
@@ -152,22 +173,20 @@ class StorageTracker(TorchDispatchMode):
             else:
                 self.see(outputs[item.index], size=item.bytes)
 
-    def _keeps(self, size: int) -> bool:
-        """Whether a workspace stays: before torch 2.15 cuBLAS has one per thread, made at its first product."""
-        if self.device is None or self.device.torch_version >= CUBLAS_TRANSIENT_SINCE:
-            return False
-        if size != cublas_workspace_bytes(self.device):
-            return False
-        thread = in_backward()
-        if thread not in self._workspaces:
-            self._workspaces.add(thread)
+    def _keep(self, size: int) -> None:
+        """A workspace that the running thread keeps from its first use on."""
+        key = (in_backward(), size)
+        if key not in self._kept:
+            self._kept.add(key)
             self.stream.categories[self._emit_birth(size)] = "workspace"
-        return True
 
-    def _accumulated(self, first: object) -> int | None:
-        """First operand of an addition that runs inside a backward, where the engine could add in place."""
+    def _overwritten(self, func: Any, first: object) -> int | None:
+        """First operand of an operator that runs inside a backward, where it could be done in place."""
         # A view that a backward made holds its base, so that the engine does not own the storage.
         if not (isinstance(first, Tensor) and in_backward() and _is_dense(first) and not is_view(first)):
+            return None
+        nodes = _IN_PLACE[func]
+        if nodes is not None and current_node_name() not in nodes:
             return None
         return self._numbers.get(storage_key(first))
 

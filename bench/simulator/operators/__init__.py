@@ -27,12 +27,9 @@ from bench.simulator.operators import (
     softmax,
 )
 from bench.simulator.operators.layouts import LAYOUTS, lay_out
-from bench.simulator.operators.matrices import cublas_workspace_bytes
 from bench.simulator.operators.plans import Born, Device, Dies, Draft, Output, Plan, Rule
 
-__all__ = [
-    "LAYOUTS", "RULES", "Born", "Device", "Dies", "Output", "Plan", "cublas_workspace_bytes", "lay_out", "plan_call",
-]  # fmt: skip
+__all__ = ["LAYOUTS", "RULES", "Born", "Device", "Dies", "Output", "Plan", "lay_out", "plan_call"]
 
 _FAMILIES = (
     attention,

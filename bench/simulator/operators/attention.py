@@ -39,7 +39,7 @@ def _efficient_attention_backward(
     draft: Draft,
     gradient: Tensor,
     query: Tensor,
-    _key: Tensor,
+    key: Tensor,
     _value: Tensor,
     _bias: Tensor | None,
     out: Tensor,
@@ -51,6 +51,9 @@ def _efficient_attention_backward(
     copied = draft.born(copy_if(not gradient.transpose(1, 2).is_contiguous(), gradient))
     for index in range(3):
         draft.output(index)
+    # Gradients of keys that several heads share are first made for every head.
+    shared = batch * heads * key.shape[2] * columns * key.element_size() if key.shape[1] != heads else 0
+    expanded = [draft.born(shared) for _ in range(2)]
     sums = batch * heads * rows * 4
     if query.dtype == torch.float32:
         products = draft.born(out.numel() * 4)
@@ -67,7 +70,7 @@ def _efficient_attention_backward(
     tile_columns = 2 * _ATTENTION_TILE if large and ampere and narrow else _ATTENTION_TILE
     tiles = divide_up(rows, tile_rows) * divide_up(columns, tile_columns)
     workspace = draft.born(batch * heads * tiles * (tile_rows * tile_columns * 4 + 16))
-    draft.dies(delta, workspace, copied)
+    draft.dies(delta, workspace, *reversed(expanded), copied)
 
 
 def _cudnn_attention(

@@ -34,7 +34,14 @@ def _roll(draft: Draft, source: Tensor, _shifts: Sequence[int], dims: Sequence[i
     draft.dies(*reversed(rolled), copied)
 
 
+def _power_of_scalar(draft: Draft, base: float, exponent: Tensor) -> None:
+    """Pow.cpp and PowKernel.cu: the base becomes a tensor of one element, beside the output."""
+    draft.output()
+    draft.passing(8 if base != 1 and exponent.numel() else 0)
+
+
 RULES: dict[Any, Rule] = {
+    aten.pow.Scalar: _power_of_scalar,
     aten.log_sigmoid_forward.default: _log_sigmoid,
     aten.roll.default: _roll,
     aten.native_dropout.default: _dropout,

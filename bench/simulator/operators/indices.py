@@ -93,7 +93,24 @@ def _index_put(
     draft.dies(*reversed(kept), value_copy, moved, linear)
 
 
+_SMALL_SORT = 4096
+
+
+def _sort(draft: Draft, source: Tensor, dim: int = -1, *_: Any, **__: Any) -> None:
+    """Sort.cpp: short slices are sorted where they are, after their places are numbered."""
+    draft.outputs(2)
+    length = source.shape[dim] if source.dim() else 1
+    if length <= _SMALL_SORT and source.numel():
+        draft.passing(length * 8)
+
+
+def _sort_stable(draft: Draft, source: Tensor, *_: Any, dim: int = -1, **__: Any) -> None:
+    _sort(draft, source, dim)
+
+
 RULES: dict[Any, Rule] = {
+    aten.sort.default: _sort,
+    aten.sort.stable: _sort_stable,
     aten.embedding_dense_backward.default: _embedding_backward,
     aten._index_put_impl_.default: _index_put,
 }

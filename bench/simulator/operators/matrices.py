@@ -12,12 +12,23 @@ from bench.simulator.operators.strides import is_dense
 aten = torch.ops.aten
 
 
+CUBLASLT_WORKSPACE_BYTES = 2**20
+TRANSIENT_WORKSPACES_SINCE = (2, 15)
+"""torch version from which every product takes its workspace anew (pull request 194311)."""
+
+
 def cublas_workspace_bytes(device: Device) -> int:
     """Workspace torch gives to cuBLAS: 8.125 MiB below compute capability 9.0, 32 MiB from there on."""
     return 33_554_432 if device.capability >= (9, 0) else 8_519_680
 
 
-CUBLASLT_WORKSPACE_BYTES = 2**20
+def _workspace(draft: Draft, *, lt: bool = False) -> None:
+    """CublasHandlePool.cpp: of this product, or of the thread; cuBLASLt's stands beside the one of its handle."""
+    own, usual = CUBLASLT_WORKSPACE_BYTES, cublas_workspace_bytes(draft.device)
+    if draft.device.torch_version >= TRANSIENT_WORKSPACES_SINCE:
+        draft.passing(own if lt else usual, workspace=True)
+        return
+    draft.passing(usual, *([own] if lt else ()), workspace=True, kept=True)
 
 
 def _is_matrix_copied(matrix: Tensor) -> bool:
@@ -38,10 +49,10 @@ def _is_batch_copied(batch: Tensor) -> bool:
     return not (in_rows or in_columns or (batch.is_contiguous() and 0 not in batch.stride()[1:]))
 
 
-def _multiply(draft: Draft, copies: Sequence[int], workspace: int) -> None:
+def _multiply(draft: Draft, copies: Sequence[int], *, lt: bool = False) -> None:
     """Copies of the operands, the second before the first as cuBLAS works by columns, then the workspace."""
     copied = [draft.born(size) for size in reversed(copies)]
-    draft.passing(workspace, workspace=True)
+    _workspace(draft, lt=lt)
     draft.dies(*reversed(copied))
 
 
@@ -49,14 +60,14 @@ def _mm(draft: Draft, left: Tensor, right: Tensor) -> None:
     draft.output()
     if left.numel() and right.numel():
         copies = [copy_if(_is_matrix_copied(matrix), matrix) for matrix in (left, right)]
-        _multiply(draft, copies, cublas_workspace_bytes(draft.device))
+        _multiply(draft, copies)
 
 
 def _bmm(draft: Draft, left: Tensor, right: Tensor) -> None:
     draft.output()
     if left.numel() and right.numel():
         copies = [copy_if(_is_batch_copied(batch), batch) for batch in (left, right)]
-        _multiply(draft, copies, cublas_workspace_bytes(draft.device))
+        _multiply(draft, copies)
 
 
 def _baddbmm(draft: Draft, _bias: Tensor, left: Tensor, right: Tensor, **_: Any) -> None:
@@ -72,7 +83,7 @@ def _addmm(draft: Draft, bias: Tensor, left: Tensor, right: Tensor, *, beta: flo
         return
     draft.output()
     copies = [copy_if(_is_matrix_copied(matrix), matrix) for matrix in (left, right)]
-    _multiply(draft, copies, CUBLASLT_WORKSPACE_BYTES)
+    _multiply(draft, copies, lt=True)
 
 
 def _mv(draft: Draft, matrix: Tensor, vector: Tensor) -> None:
@@ -83,7 +94,7 @@ def _mv(draft: Draft, matrix: Tensor, vector: Tensor) -> None:
     in_rows = column_stride == 1 and row_stride >= max(1, columns)
     in_columns = row_stride == 1 and column_stride >= max(1, rows)
     copies = [copy_if(not (in_rows or in_columns), matrix), copy_if(vector.stride(0) == 0, vector)]
-    _multiply(draft, copies[::-1], cublas_workspace_bytes(draft.device))
+    _multiply(draft, copies[::-1])
 
 
 def _addmv(draft: Draft, _bias: Tensor, matrix: Tensor, vector: Tensor, **_: Any) -> None:
@@ -92,7 +103,7 @@ def _addmv(draft: Draft, _bias: Tensor, matrix: Tensor, vector: Tensor, **_: Any
 
 def _dot(draft: Draft, *_: Tensor) -> None:
     draft.output()
-    draft.passing(cublas_workspace_bytes(draft.device), workspace=True)
+    _workspace(draft)
 
 
 RULES: dict[Any, Rule] = {

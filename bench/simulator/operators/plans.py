@@ -17,6 +17,8 @@ class Born:
     bytes: int
     workspace: bool = False
     """Memory of a library (cuBLAS, cuDNN) rather than of torch."""
+    kept: bool = False
+    """Each thread keeps one of this size for good: it is born once, and does not die."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,11 @@ class Draft:
         self.items: list[Born | Dies | Output] = []
         self._count = 0
 
-    def born(self, size: int, *, workspace: bool = False) -> int | None:
+    def born(self, size: int, *, workspace: bool = False, kept: bool = False) -> int | None:
         """Bear a temporary; returns what `dies` takes."""
         if size == 0:
             return None
-        self.items.append(Born(size, workspace))
+        self.items.append(Born(size, workspace, kept))
         self._count += 1
         return self._count - 1
 
@@ -71,9 +73,9 @@ class Draft:
         """Let temporaries die, in this order."""
         self.items.extend(Dies(temporary) for temporary in temporaries if temporary is not None)
 
-    def passing(self, *sizes: int, workspace: bool = False) -> None:
+    def passing(self, *sizes: int, workspace: bool = False, kept: bool = False) -> None:
         """Temporaries that are born one after the other and die in reverse order."""
-        self.dies(*reversed([self.born(size, workspace=workspace) for size in sizes]))
+        self.dies(*reversed([self.born(size, workspace=workspace, kept=kept) for size in sizes]))
 
     def output(self, index: int = 0, size: int | None = None) -> None:
         """Bear an output, with the bytes of its storage or with `size`."""

@@ -85,7 +85,7 @@ def tower(*, recompute=False, accumulate=1, dtype=None, clip=False, fused=False)
         def step():
             optimizer.zero_grad()
             for _ in range(accumulate):
-                with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
+                with torch.autocast("cuda", dtype or torch.bfloat16, enabled=dtype is not None):
                     loss = network(inputs).float().square().mean()
                 loss.backward()
                 del loss
