@@ -7,6 +7,7 @@ import typer
 
 from bench import __version__
 from bench.commands import listings, report, run, simulate, validate
+from bench.commands.options import PluginFiles
 
 app = typer.Typer(
     name="peakbench",
@@ -37,6 +38,7 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
+    _plugin: PluginFiles = None,
 ) -> None:
     pass
 
@@ -63,6 +65,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from bench.validate import ValidationError  # noqa: PLC0415
     from bench.workloads.networks import UnknownNetworkError  # noqa: PLC0415
     from methods.datasets import UnknownDatasetError  # noqa: PLC0415
+    from methods.plugins import PluginError  # noqa: PLC0415
     from methods.spec import SpecError  # noqa: PLC0415
     from partition import SplitError  # noqa: PLC0415
     from reports.figures import FigureError  # noqa: PLC0415
@@ -76,6 +79,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         UnknownNetworkError,
         UnknownDatasetError,
         SpecError,
+        PluginError,
         SplitError,
     )
     return (

@@ -22,6 +22,8 @@ from typing import Any
 
 import psutil
 
+from methods.plugins import added_files
+from methods.registry import add_plugin
 from results.record import Status
 
 Report = Callable[[str], None]
@@ -70,7 +72,7 @@ def run_isolated(
         forkserver.ensure_running()
     ours, theirs = context.Pipe()
     budget = psutil.virtual_memory().available if limit_memory else None
-    process = context.Process(target=_serve, args=(theirs, function, arguments, budget), daemon=False)
+    process = context.Process(target=_serve, args=(theirs, function, arguments, budget, added_files()), daemon=False)
     process.start()
     theirs.close()
     try:
@@ -150,7 +152,13 @@ def _importable() -> Iterator[None]:
 # --- in the process ---------------------------------------------------------------------------------------------------
 
 
-def _serve(connection: Connection, function: str, arguments: tuple[object, ...], budget: int | None) -> None:
+def _serve(
+    connection: Connection,
+    function: str,
+    arguments: tuple[object, ...],
+    budget: int | None,
+    plugin_files: tuple[Path, ...],
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
     if budget is not None:
@@ -163,6 +171,8 @@ def _serve(connection: Connection, function: str, arguments: tuple[object, ...],
         connection.send({"phase": now})
 
     try:
+        for file in plugin_files:
+            add_plugin(file)
         module, _, name = function.partition(":")
         call = getattr(importlib.import_module(module), name)
         answer = {"status": "ok", "result": call(*arguments, report)}

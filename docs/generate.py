@@ -62,9 +62,15 @@ def schema() -> str:
     return write_table(["column", "type", "unit", "meaning"], rows)
 
 
+def example() -> str:
+    """The example plugin, word for word."""
+    return f"```python\n{(ROOT / 'tests/example_plugin/peakbench_predsim.py').read_text()}```"
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "resnet110": ("README.md", resnet110),
     "schema": ("docs/schema.md", schema),
+    "example": ("docs/adding-a-method.md", example),
 }
 
 

@@ -7,7 +7,17 @@ as `infopro[contrast]+checkpoint` is the fold of its terms over `Parts()`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from methods.chain import Chain, Shape
+
+MakeLocalLoss = Callable[["Chain", "Shape", "Parts"], "nn.Module"]
+"""Builds a local loss of one's own from the backbone, the shape (channels, height, width) of a module's output, and the
+method; what it builds maps the output (batch, *shape), the normalised images and the labels to a scalar. Its parameters
+are trained with the module and dropped at inference. A frozen dataclass with `__call__` has fields that options set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +107,8 @@ class Weights:
 class Parts:
     """Orthogonal parts of a training method. The defaults are end-to-end backprop."""
 
-    local_loss: Literal["softmax", "contrast"] | None = None
-    """Loss of every module but the last; None: the network is one module."""
+    local_loss: Literal["softmax", "contrast"] | MakeLocalLoss | None = None
+    """Loss of every module but the last, by name or built by a function; None: the network is one module."""
     head: str = "1c2f"
     """Auxiliary classifier or projection head: convolutions and linear layers."""
     widen: float = 1.0

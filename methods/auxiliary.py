@@ -95,7 +95,7 @@ class Auxiliary(nn.Module):
         if parts.decoder and (reconstruction or parts.run_zero_weight):
             self.terms["decoder"] = Reconstruction(chain, shape, parts)
         if local or parts.run_zero_weight:
-            self.terms["local_loss"] = LocalLoss(chain, shape, parts)
+            self.terms["local_loss"] = _make_local_loss(chain, shape, parts)
         if not self.terms:
             raise SpecError(f"a local module would have no loss: both its weights are 0 (weights: {parts.weights})")
 
@@ -104,3 +104,12 @@ class Auxiliary(nn.Module):
         if self.weights is None:
             return self.terms["local_loss"](features, images, labels)
         return reduce(add, (self.weights[name] * term(features, images, labels) for name, term in self.terms.items()))
+
+
+def _make_local_loss(chain: Chain, shape: Shape, parts: Parts) -> nn.Module:
+    if not callable(parts.local_loss):
+        return LocalLoss(chain, shape, parts)
+    network = parts.local_loss(chain, shape, parts)
+    if not isinstance(network, nn.Module):
+        raise SpecError(f"a local loss must be a torch.nn.Module; {parts.local_loss} gives a {type(network).__name__}")
+    return network

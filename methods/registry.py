@@ -1,11 +1,13 @@
 """The registry: every method by name, and the reading of specs against it. Imports no torch."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+from methods import plugins
 from methods.api import Method, Option, Parts
 from methods.backlink import BACKLINK
 from methods.backprop import E2E
@@ -35,18 +37,52 @@ class Spec:
         return self.text
 
 
-def read_spec(text: str, methods: Mapping[str, Method] = METHODS) -> Spec:
+def add_plugin(path: Path) -> None:
+    """Register the methods of a plugin file in this process.
+
+    Raises:
+        PluginError: see `methods.plugins.add_file`.
+    """
+    plugins.add_file(path, METHODS)
+
+
+def find_methods() -> dict[str, tuple[Method, str | None]]:
+    """Every method by name, with the file or package that gives it; None for those of this package."""
+    own: dict[str, tuple[Method, str | None]] = {name: (method, None) for name, method in METHODS.items()}
+    found = (*plugins.of_files(), *_installed().plugins)
+    return own | {method.name: (method, plugin.origin) for plugin in reversed(found) for method in plugin.methods}
+
+
+def plugin_problems() -> tuple[str, ...]:
+    """Why installed plugins cannot be used, a sentence each."""
+    return _installed().problems
+
+
+def _installed() -> plugins.Installed:
+    return plugins.find_installed(frozenset(METHODS))
+
+
+def _registered(terms: Iterable[Term]) -> dict[str, Method]:
+    """The registry; installed plugins are imported only where a spec names something else."""
+    methods = METHODS | {method.name: method for plugin in plugins.of_files() for method in plugin.methods}
+    if all(term.name in methods for term in terms):
+        return methods
+    return {name: method for name, (method, _) in find_methods().items()}
+
+
+def read_spec(text: str) -> Spec:
     """Read a method spec such as `contsup[E]+checkpoint`.
 
     Args:
         text: the spec; grammar in `methods/spec.py`.
-        methods: the registry it is read against.
 
     Raises:
         SpecError: unknown method, option or value, or a combination that makes no sense; says what is allowed.
     """
     parts, canonical = Parts(), []
-    for place, term in enumerate(parse_terms(text)):
+    terms = parse_terms(text)
+    methods = _registered(terms)
+    for place, term in enumerate(terms):
         method = _find(term.name, methods)
         _check_place(method, place, parts, text, methods)
         options = method.options if place else method.options + method.begin_options
@@ -89,7 +125,7 @@ def _find(name: str, methods: Mapping[str, Method]) -> Method:
         return methods[name]
     close = get_close_matches(name, methods, n=1, cutoff=0.6)
     hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(methods)}"
-    raise SpecError(f"unknown method '{name}': {hint}")
+    raise SpecError("; ".join([f"unknown method '{name}': {hint}", *plugin_problems()]))
 
 
 def _check_place(method: Method, place: int, parts: Parts, text: str, methods: Mapping[str, Method]) -> None:

@@ -8,19 +8,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.commands.options import PluginFiles
 from bench.suites import list_suites
 from bench.workloads.networks import NETWORKS
 from methods.datasets import write_image_size
-from methods.registry import METHODS
+from methods.registry import find_methods, plugin_problems
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def list_methods(as_json: Json = False) -> None:
-    """Training methods, their options and sources.
+def list_methods(as_json: Json = False, _plugin: PluginFiles = None) -> None:
+    """Training methods, their options and sources; those of plugins last.
 
-    Examples:  peakbench methods   |   peakbench methods --json
+    Examples:  peakbench methods   |   peakbench methods --plugin mine.py
     """
+    methods = find_methods()
+    for problem in plugin_problems():
+        typer.secho(f"warning: {problem}", fg="yellow", err=True)
     entries = [
         {
             "name": method.name,
@@ -29,20 +33,24 @@ def list_methods(as_json: Json = False) -> None:
             "begins": method.begins is not None,
             "follows": method.follows,
             "options": [
-                {"name": o.name, "default": o.default, "values": o.values, "help": o.help} for o in method.options
+                {"name": o.name, "default": o.default, "values": o.values, "help": o.help}
+                for o in (*method.begin_options, *method.options)
             ],
+            "plugin": plugin,
         }
-        for method in METHODS.values()
+        for method, plugin in methods.values()
     ]
     if as_json:
         _print_json(entries)
         return
     console = Console()
-    for method in METHODS.values():
+    for method, plugin in methods.values():
         role = "" if method.begins is not None else "behind +: "
         console.print(f"[bold]{method.name}[/bold]  {role}{method.summary}", highlight=False)
         console.print(f"    source: {method.source}", style="dim", highlight=False)
-        for option in method.options:
+        if plugin is not None:
+            console.print(f"    from: {plugin}", style="dim", highlight=False, markup=False)
+        for option in (*method.begin_options, *method.options):
             values = option.values.replace(option.default, f"[bold]{option.default}[/bold]", 1)
             console.print(f"    {option.name}={values}", highlight=False, soft_wrap=False)
             console.print(f"        {option.help}", style="dim", highlight=False)

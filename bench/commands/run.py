@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.cases import CaseError
+from bench.commands.options import PluginFiles
 from bench.suites import load_suite
 from methods.datasets import get_dataset
 from results.record import Measurement
@@ -45,6 +46,7 @@ def run(
         str, typer.Option(help="synthetic, or cifar10|svhn|stl10 to time steps with their loader.")
     ] = "synthetic",
     data_root: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
+    _plugin: PluginFiles = None,
 ) -> None:
     """Simulate and measure every case of a suite; run it again to resume.
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cases import CaseError, make_case
+from bench.commands.options import PluginFiles
 from results.record import Case, Measurement
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def simulate(
         Path | None, typer.Option(help="Write the steady step's memory over events: a picture, and a .csv beside it.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as one JSON object.")] = False,
+    _plugin: PluginFiles = None,
 ) -> None:
     """Peak memory, what holds it, FLOPs and parameters of one case, computed on tensors without data.
 

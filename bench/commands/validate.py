@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench.commands.options import PluginFiles
 from bench.suites import load_suite
 from results.record import Case
 
@@ -25,6 +26,7 @@ def validate(
     out: Annotated[Path | None, typer.Option(help="Keep what the device said as ground truth (JSON).")] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a case is stopped.")] = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    _plugin: PluginFiles = None,
 ) -> None:
     """Peaks of the simulator beside those of the CUDA allocator, and the error of each case.
 
