@@ -70,6 +70,14 @@ def lint(session: nox.Session) -> None:
     _run(session, "lint-imports")
 
 
+@nox.session(name="check-memory")
+def check_memory(session: nox.Session) -> None:
+    """This project's own suites against the memory they had."""
+    _install(session)
+    for suite in ("smoke", "cifar"):
+        _run(session, "peakbench", "check", suite, *session.posargs)
+
+
 @nox.session
 def gpu(session: nox.Session) -> None:
     """The tests that need a CUDA device."""

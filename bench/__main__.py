@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.commands import listings, report, run, simulate, validate
+from bench.commands import check, listings, report, run, simulate, validate
 from bench.commands.options import PluginFiles
 
 app = typer.Typer(
@@ -25,6 +25,15 @@ app.command("simulate")(simulate.simulate)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("validate")(validate.validate)
+app.command("check")(check.check)
+baseline = typer.Typer(help="The baselines that `peakbench check` compares with.", no_args_is_help=True)
+baseline.command("update")(check.update)
+app.add_typer(baseline, name="baseline")
+
+
+@baseline.callback()
+def _baseline() -> None:
+    """Keeps `update` a command of its own, as long as it is the only one."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -57,6 +66,7 @@ def main() -> None:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message tells the user what to change. Imported late: most need a library of their own."""
     from bench.cases import CaseError  # noqa: PLC0415
+    from bench.check import CheckError  # noqa: PLC0415
     from bench.run import RunError  # noqa: PLC0415
     from bench.simulator.allocator import AllocatorSettingError  # noqa: PLC0415
     from bench.simulator.profiles import UnknownProfileError  # noqa: PLC0415
@@ -70,6 +80,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from partition import SplitError  # noqa: PLC0415
     from reports.figures import FigureError  # noqa: PLC0415
     from reports.tables import ReportError  # noqa: PLC0415
+    from results.baseline import BaselineError  # noqa: PLC0415
     from results.store import StoreError  # noqa: PLC0415
 
     names = (
@@ -84,7 +95,9 @@ def _user_errors() -> tuple[type[Exception], ...]:
     )
     return (
         *names,
+        BaselineError,
         CaseError,
+        CheckError,
         SuiteError,
         RunError,
         ValidationError,

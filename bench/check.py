@@ -1,0 +1,79 @@
+"""Simulates a suite for a baseline: every case in a process of its own, side by side."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.isolate import run_isolated
+from results.baseline import Baseline, Entry
+from results.record import Case, Environment
+
+if TYPE_CHECKING:
+    from bench.isolate import Report
+
+MOST_PROCESSES = 8
+
+
+class CheckError(RuntimeError):
+    """A check that cannot be made."""
+
+
+def simulate_entry(case: Case, report: "Report") -> Entry:
+    """Simulated memory of one case, with what holds it. Runs in a process of its own."""
+    from bench.simulator.simulate import simulate_case  # noqa: PLC0415 - torch only in that process
+
+    report("simulate")
+    readings, simulation = simulate_case(case)
+    held: dict[tuple[str, int | None], int] = {}
+    for (category, module, _), size in simulation.holders().items():
+        held[category, module] = held.get((category, module), 0) + size
+    ordered = sorted(held.items(), key=lambda item: (item[0][0], -1 if item[0][1] is None else item[0][1]))
+    return Entry(
+        case=case,
+        status="ok",
+        requested_bytes=readings.peak_requested_bytes,
+        allocated_bytes=readings.peak_allocated_bytes,
+        reserved_bytes=readings.peak_reserved_bytes,
+        training_flops=readings.training_flops,
+        peak_phase=readings.peak_phase,
+        holders=tuple((category, module, size) for (category, module), size in ordered),
+    )
+
+
+def simulate_suite(name: str, cases: Sequence[Case], time_limit: float, observe: Callable[[], None]) -> Baseline:
+    """Simulate every case of a suite.
+
+    Args:
+        name: the suite's.
+        cases: at least one.
+        time_limit: seconds for each.
+        observe: called after each case.
+
+    Raises:
+        CheckError: there is no case, or torch does not start. A case that fails is an entry that says so.
+    """
+    if not cases:
+        raise CheckError(f"suite '{name}' has no case: there is nothing to check")
+    asked = run_isolated("bench.worker:environment", None, time_limit=120.0)
+    if asked.status != "ok":
+        raise CheckError(f"torch does not start: {asked.message}")
+    environment: Environment = asked.result
+
+    def one(case: Case) -> Entry:
+        outcome = run_isolated("bench.check:simulate_entry", case, time_limit=time_limit)
+        observe()
+        if outcome.status == "ok":
+            return outcome.result
+        return Entry(case=case, status=outcome.status, message=outcome.message)
+
+    with ThreadPoolExecutor(max_workers=min(len(os.sched_getaffinity(0)), MOST_PROCESSES)) as pool:
+        entries = tuple(pool.map(partial(one), cases))
+    return Baseline(
+        suite=name,
+        torch_version=environment.torch_version,
+        simulator_version=environment.simulator_version,
+        device_name=environment.device_name,
+        entries=entries,
+    )

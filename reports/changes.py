@@ -1,0 +1,91 @@
+"""What changed between two baselines, as lines for a terminal and as markdown."""
+
+from collections.abc import Sequence
+
+from reports.units import format_change, format_gib
+from results.baseline import Baseline, Basis, Change
+
+SHOWN_HOLDERS = 3
+_ORDER = ("grew", "broken", "gone", "shrank", "new", "same")
+_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def summarise(changes: Sequence[Change]) -> str:
+    """How many cases of each verdict: `1 grew, 15 same`."""
+    counts = [(verdict, sum(change.verdict == verdict for change in changes)) for verdict in _ORDER]
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts if count)
+
+
+def explain_basis(basis: Basis, before: Baseline, after: Baseline) -> str:
+    """What was compared, in a sentence."""
+    if basis == "bytes":
+        return f"allocated peaks in bytes, simulated for {after.device_name} with torch {after.torch_version}"
+    return (
+        "ratios of allocated peaks to end-to-end backprop of the same workload, because the baseline is of torch "
+        f"{before.torch_version}, simulator {before.simulator_version}, and this is torch {after.torch_version}, "
+        f"simulator {after.simulator_version}; simulated for {after.device_name}"
+    )
+
+
+def explain(change: Change) -> str:
+    """Why a peak is another, by category and module: `+64.0 MiB activations in module 2`."""
+    if change.verdict == "broken" and change.after is not None:
+        return f"{change.after.status.replace('_', ' ')}: {change.after.message}"
+    if change.verdict == "gone":
+        return "no longer in the suite"
+    shown = [
+        f"{format_bytes(size)} {category}" + ("" if module is None else f" in module {module + 1}")
+        for category, module, size in change.holders[:SHOWN_HOLDERS]
+    ]
+    rest = len(change.holders) - len(shown)
+    return "; ".join([*shown, *([f"{rest} more"] if rest > 0 else [])])
+
+
+def format_bytes(size: int) -> str:
+    """A difference with its sign: `+64.0 MiB`, `-512 B`."""
+    for unit, name in _UNITS:
+        if abs(size) >= unit:
+            return f"{size / unit:+.1f} {name}"
+    return f"{size:+d} B"
+
+
+def changed_first(changes: Sequence[Change]) -> list[Change]:
+    """Those that are not the same, failures first."""
+    return sorted((c for c in changes if c.verdict != "same"), key=lambda change: _ORDER.index(change.verdict))
+
+
+def to_lines(changes: Sequence[Change]) -> list[str]:
+    """Two lines per change: the peak before and now, and why."""
+    lines: list[str] = []
+    for change in changed_first(changes):
+        before, after = (None if entry is None else entry.allocated_bytes for entry in (change.before, change.after))
+        lines.append(
+            f"{change.verdict:7}{change.case.label}: {format_gib(before)} -> {format_gib(after)} GiB "
+            f"({format_change(change.growth)})"
+        )
+        reason = explain(change)
+        if reason:
+            lines.append(f"       {reason}")
+        if change.after is not None and change.after.peak_phase and change.verdict in ("grew", "shrank"):
+            lines.append(f"       peak now at {change.after.peak_phase}")
+    return lines
+
+
+def to_markdown(title: str, changes: Sequence[Change], basis: str) -> str:
+    """A section with a table of what is not the same."""
+    lines = [f"### {title}: {summarise(changes)}", ""]
+    listed = changed_first(changes)
+    if listed:
+        lines += ["| | case | before, GiB | now, GiB | change | why |", "| --- | --- | ---: | ---: | ---: | --- |"]
+    for change in listed:
+        before, after = (None if entry is None else entry.allocated_bytes for entry in (change.before, change.after))
+        cells = [
+            change.verdict,
+            f"`{change.case.label}`",
+            format_gib(before),
+            format_gib(after),
+            format_change(change.growth),
+            explain(change).replace("|", r"\|"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Compared: {basis}.", ""])
