@@ -4,12 +4,13 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.cases import CaseError
 from bench.commands.simulate import read_bytes
 from bench.suites import load_suite
 from results.baseline import (
@@ -42,6 +43,10 @@ def check(
     summary: Annotated[
         Path | None, typer.Option(envvar="GITHUB_STEP_SUMMARY", help="File that markdown is appended to.")
     ] = None,
+    github_benchmark: Annotated[
+        Path | None, typer.Option(help="Write peaks for github-action-benchmark (customSmallerIsBetter).")
+    ] = None,
+    bencher: Annotated[Path | None, typer.Option(help="Write peaks and FLOPs in Bencher's metric format.")] = None,
     time_limit: TimeLimit = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print every case with before and now as JSON.")] = False,
 ) -> None:
@@ -55,6 +60,7 @@ def check(
     """
     from bench.check import CheckError  # noqa: PLC0415 - as in run
     from reports.changes import explain_basis, summarise, to_lines, to_markdown  # noqa: PLC0415
+    from reports.exports import to_bencher, to_github_benchmark  # noqa: PLC0415
 
     if suite is None and baseline is None:
         raise CheckError("name a suite or its baseline file: peakbench check smoke")
@@ -75,9 +81,11 @@ def check(
             _print([f"{summarise(changes)}, compared with {file}", *to_lines(changes), f"compared: {words}"])
     if as_json:
         typer.echo(json.dumps({"failed": failed} | answer, indent=2))
+    for file, export in ((github_benchmark, to_github_benchmark), (bencher, to_bencher)):
+        if file is not None:
+            _write(file, json.dumps(export(now), indent=2) + "\n")
     if summary is not None:
-        with summary.open("a") as file:
-            file.write("\n".join(sections))
+        _write(summary, "\n".join(sections), mode="a")
     if failed and not as_json:
         _print([f"if this is meant: peakbench baseline update {now.suite} --baseline {path}"])
     sys.exit(1 if failed else 0)
@@ -136,6 +144,14 @@ def _read_tolerance(text: str | None, *, exact: bool) -> Tolerance:
         except ValueError:
             pass
     return Tolerance(bytes=read_bytes(text) or 0)
+
+
+def _write(path: Path, text: str, mode: Literal["w", "a"] = "w") -> None:
+    try:
+        with path.open(mode) as file:
+            file.write(text)
+    except OSError as error:
+        raise CaseError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _print(lines: list[str]) -> None:

@@ -215,7 +215,15 @@ def test_the_commands_keep_check_and_refuse(tmp_path, suite):
     assert "peakbench baseline update" in failed.output
     assert "| grew | `e2e cifar_resnet8 K=1` |" in summary.read_text()
     assert run.invoke(app, ["check", "--baseline", str(baseline), "--tolerance", "2MiB"]).exit_code == 0
-    answer = run.invoke(app, ["check", "--baseline", str(baseline), "--json"])
+    exports = {"--github-benchmark": tmp_path / "github.json", "--bencher": tmp_path / "bencher.json"}
+    answer = run.invoke(
+        app, ["check", "--baseline", str(baseline), "--json", *(str(x) for pair in exports.items() for x in pair)]
+    )
+    name = "e2e cifar_resnet8 K=1 batch 8"
+    peak = content["entries"][0]["allocated_bytes"] + 2**20
+    [point] = json.loads(exports["--github-benchmark"].read_text())
+    assert (point["name"], point["unit"], point["value"]) == (name, "bytes", peak)
+    assert json.loads(exports["--bencher"].read_text())[name]["peak-allocated-bytes"] == {"value": peak}
     assert json.loads(answer.output)["failed"] is True
     rolled = run.invoke(app, ["baseline", "update", suite, "--baseline", str(baseline)])
     assert "grew" in rolled.output
