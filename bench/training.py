@@ -138,15 +138,18 @@ def _settings(case: Case) -> dict[str, Any]:
     }
 
 
-def build_training(case: Case, device: torch.device, next_batch: NextBatch | None = None) -> Training:
+def build_training(
+    case: Case, device: torch.device, next_batch: NextBatch | None = None, network: TrainingNetwork | None = None
+) -> Training:
     """A case ready to run on `device`; on the meta device it runs without data, as CUDA would run it.
 
     Args:
         case: what to train.
         device: where; for float16 on the meta device, inside `autocast_as_cuda`.
         next_batch: source of batches; None: one synthetic batch, resident on the device.
+        network: in place of the case's own.
     """
-    network = build_network(case, device)
+    network = network or build_network(case, device)
     memory_format = MEMORY_FORMATS[case.memory_format]
     if next_batch is None:
         batch = synthetic_batch(get_dataset(case.dataset), case.height_and_width, case.batch_size, device, seed=SEED)

@@ -88,7 +88,7 @@ class TrainingNetwork(nn.Module):
         self.scale_loss: Callable[[Tensor], Tensor] = _as_it_is
         """What a loss goes through before its backward: loss scaling where gradients are narrow."""
         shapes = [chain.image_shape, *(chain.unit_shapes[last] for last in split.last_units[:-1])]
-        weights = _loss_weights(chain, split, parts)
+        weights = loss_weights(chain, parts, split.module_count, even=is_even(split))
         self.reach = plan_reach(chain, split, parts) if parts.link or parts.cascade else None
         self.auxiliaries = nn.ModuleDict()
         self.windows = nn.ModuleDict()
@@ -316,20 +316,25 @@ class _Reentered(AbstractContextManager[None]):
         self.scopes.pop().__exit__(*error)  # pyright: ignore[reportArgumentType] - passed on as they come
 
 
-def _loss_weights(chain: Chain, split: Split, parts: Parts) -> list[tuple[float, float]]:
+def is_even(split: Split) -> bool:
+    """Whether modules have as many units, give or take one; loss weights were published for such splits and others."""
+    return max(split.sizes) - min(split.sizes) <= 1
+
+
+def loss_weights(chain: Chain, parts: Parts, module_count: int, *, even: bool) -> list[tuple[float, float]]:
     """Weights of reconstruction and local loss of every module but the last."""
-    local_count = split.module_count - 1
+    local_count = module_count - 1
     if not parts.decoder:
         return [(0.0, 1.0)] * local_count
     weights = parts.weights or published_weights(
         chain.dataset.name,
         chain.name,
-        split.module_count,
-        equal_split=max(split.sizes) - min(split.sizes) <= 1,
+        module_count,
+        equal_split=even,
         contsup=parts.context is not None,
         image_size=chain.image_shape[1:],
     )
-    return [weights.at(k, split.module_count) for k in range(local_count)]
+    return [weights.at(k, module_count) for k in range(local_count)]
 
 
 @contextmanager

@@ -49,22 +49,28 @@ class _Nodes:
 def local_modules(profile: CostProfile) -> Pieces:
     """The graph of all splits; time and memory O(units^2) per kind of auxiliary networks and context."""
     unit_count = len(profile.units)
-    cores = [_Cores(profile, kind) for kind in profile.auxiliaries or ((),)]
+    cores = [_Cores(profile, kind, Place.MODULE) for kind in profile.auxiliaries or ((),)]
+    final = _Cores(profile, (), profile.final) if profile.final != Place.MODULE else cores[0]
     first, between, before_last = profile.kinds
     told_apart = len({first, between, before_last}) > 1
     nodes = _Nodes(unit_count)
     arcs: list[dict[str, Array]] = []
     for position in range(unit_count):
         for node, (sources, last_to_come) in nodes.at[position]:
-            context = profile.contexts[position, sources] if profile.contexts and position else NetworkCost()
+            context, final_context = (
+                known[position, sources] if known and position else NetworkCost()
+                for known in (profile.contexts, profile.final_contexts)
+            )
             if profile.auxiliaries and not last_to_come:
                 for role in (False, True) if told_apart else (False,):
                     kind = first if position == 0 else before_last if role else between
-                    targets = nodes.behind(position, (next_sources(profile, sources, position), role))
+                    targets = nodes.behind(
+                        position, (next_sources(profile.shapes, sources, position, profile.context_depth), role)
+                    )
                     arcs.append(cores[kind].leaving(position, slice(position, -1), context, node, targets))
             if last_to_come or not told_apart or position == 0:
                 to_end = np.array([-1])
-                arcs.append(cores[0].leaving(position, slice(unit_count - 1, None), context, node, to_end))
+                arcs.append(final.leaving(position, slice(unit_count - 1, None), final_context, node, to_end))
     columns = {name: np.concatenate([arc[name] for arc in arcs]) for name in arcs[0]}
     positions = np.array([*nodes.positions, unit_count])
     order = np.argsort(positions, kind="stable")
@@ -76,8 +82,10 @@ def local_modules(profile: CostProfile) -> Pieces:
 class _Cores:
     """Every module that ends with one kind of auxiliary networks, without context and update."""
 
-    def __init__(self, profile: CostProfile, auxiliaries: Sequence[NetworkCost]) -> None:
+    def __init__(self, profile: CostProfile, auxiliaries: Sequence[NetworkCost], first: Place) -> None:
+        """Compute all modules, with `first` as the place of their first unit."""
         self.profile = profile
+        self.first = first
         count = len(profile.units)
         self.ends = (*(auxiliaries or (NetworkCost(),) * count)[: count - 1], profile.head)
         self.dtype: Any = np.int64 if _largest(profile) * count < EXACT_BELOW else object
@@ -85,8 +93,8 @@ class _Cores:
         self.peak = np.zeros((count, count), dtype=self.dtype)
         grow = self._grow if profile.segments is None else self._grow_segments
         for size, (delta, peak) in enumerate(grow(), start=1):
-            first = np.arange(count - size + 1)
-            self.delta[first, first + size - 1], self.peak[first, first + size - 1] = delta, peak
+            start = np.arange(count - size + 1)
+            self.delta[start, start + size - 1], self.peak[start, start + size - 1] = delta, peak
         self.closing = self._pair([end.closing for end in self.ends])
         self.persistent, self.kept, *self.of_ends = (
             self._array([getattr(end, name) for end in self.ends])
@@ -136,11 +144,11 @@ class _Cores:
         ends = [self._pair([end.forward for end in self.ends]), self._pair([end.backward for end in self.ends])]
         inside, first = (
             (self._units("forward", (place, Place.INSIDE)), self._units("backward", (place, Place.INSIDE)))
-            for place in (Place.INSIDE, Place.MODULE)
+            for place in (Place.INSIDE, self.first)
         )
         last, only = (
             (self._units("forward", (place, Place.MODULE)), self._units("backward", (place, Place.MODULE)))
-            for place in (Place.INSIDE, Place.MODULE)
+            for place in (Place.INSIDE, self.first)
         )
         yield _join([only[0], *ends, only[1]])
         core = _join([last[0], *ends, last[1]])
@@ -156,7 +164,7 @@ class _Cores:
         ends = [self._pair([end.forward for end in self.ends]), self._pair([end.backward for end in self.ends])]
         for size in range(1, count + 1):
             segments = find_segments(self.profile.segments, size)
-            sides = find_sides(segments)
+            sides = find_sides(segments, self.first)
 
             def unit(what: str, place: int, sides: list[Sides] = sides, size: int = size) -> Pair:
                 return _cut(self._units(what, sides[place]), slice(place, place + count - size + 1))
@@ -186,7 +194,8 @@ _SUMS = ("gradient_bytes", "update_bytes", "flops")
 
 def _largest(profile: CostProfile) -> int:
     """Largest number of a profile."""
-    networks = [profile.head, *chain.from_iterable(profile.auxiliaries), *profile.contexts.values()]
+    networks = [profile.head, *chain.from_iterable(profile.auxiliaries)]
+    networks += [*profile.contexts.values(), *profile.final_contexts.values()]
     numbers = (
         value
         for part in (*profile.units, *networks)

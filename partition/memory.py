@@ -11,11 +11,11 @@ joined into one stretch. With checkpointed segments the backward of each, last t
 of its last unit, its forwards again, its backwards. `local_modules.py` computes the same for all modules at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from partition.profile import CostProfile, NetworkCost, Place, Sides, Stretch, join
+from partition.profile import CostProfile, NetworkCost, Place, Sides, Sources, Stretch, join
 from partition.split import Split, equal_split
 
 
@@ -70,23 +70,25 @@ def end_network(profile: CostProfile, module: int, split: Split) -> NetworkCost:
 
 def find_contexts(profile: CostProfile, starts: list[int]) -> list[NetworkCost]:
     """Context before every module, given the modules' first units; an empty one before the first."""
-    contexts, sources = [NetworkCost()], ()
+    contexts: list[NetworkCost] = [NetworkCost()]
+    sources: Sources = ()
     for previous, start in pairwise(starts):
-        sources = next_sources(profile, sources, previous)
-        contexts.append(profile.contexts[start, sources] if profile.contexts else NetworkCost())
+        sources = next_sources(profile.shapes, sources, previous, profile.context_depth)
+        known = profile.contexts if start != starts[-1] else profile.final_contexts
+        contexts.append(known[start, sources] if known else NetworkCost())
     return contexts
 
 
-def next_sources(profile: CostProfile, sources: tuple[int, ...], start: int) -> tuple[int, ...]:
-    """Sources of context behind a module that begins with unit `start`, given those before it."""
-    return (profile.shapes[start], *sources)[: profile.context_depth] if profile.context_depth else ()
+def next_sources(shapes: Sequence[int], sources: Sources, start: int, depth: int) -> Sources:
+    """Sources of context behind a module that begins with unit `start`, given those before it, latest first."""
+    return (shapes[start], *sources)[:depth] if depth else ()
 
 
 def module_stretches(profile: CostProfile, units: range, context: NetworkCost, end: NetworkCost) -> Iterator[Stretch]:
     """Stretches of one local module, in the order of the step."""
     costs = profile.units
     segments = find_segments(profile.segments, len(units))
-    sides = find_sides(segments)
+    sides = find_sides(segments, profile.final if end is profile.head else Place.MODULE)
     yield context.forward
     for unit, side in zip(units, sides, strict=True):
         yield costs[unit].forward[side]
@@ -106,15 +108,15 @@ def find_segments(segments: int | None, unit_count: int) -> tuple[range, ...]:
     return equal_split(unit_count, min(segments or 1, unit_count)).modules()
 
 
-def find_sides(segments: tuple[range, ...]) -> list[Sides]:
-    """Places of every unit of a module that is cut into these segments."""
+def find_sides(segments: tuple[range, ...], first: Place = Place.MODULE) -> list[Sides]:
+    """Places of every unit of a module that is cut into these segments, given that of its first."""
     last = segments[-1][-1]
 
-    def place(boundary: bool, end: bool) -> Place:
-        return Place.MODULE if end else Place.SEGMENT if boundary else Place.INSIDE
+    def place(unit: int, boundary: int, end: int, at_end: Place) -> Place:
+        return at_end if unit == end else Place.SEGMENT if unit == boundary else Place.INSIDE
 
     return [
-        (place(unit == segment[0], unit == 0), place(unit == segment[-1], unit == last))
+        (place(unit, segment[0], 0, first), place(unit, segment[-1], last, Place.MODULE))
         for segment in segments
         for unit in segment
     ]

@@ -34,10 +34,16 @@ class Place(IntEnum):
     """Next to the boundary of a checkpointed segment."""
     MODULE = 2
     """Next to the boundary of the module."""
+    FINAL = 3
+    """First of the last module, whose input no later context keeps."""
 
 
 Sides = tuple[Place, Place]
 """Places of a unit towards the beginning and the end."""
+
+
+Sources = tuple[int, ...]
+"""Shapes, as numbers, of the module inputs that context reads, latest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +91,30 @@ class CostProfile:
     """Held all through the step, however the chain is cut: the backbone's parameters, buffers, state; the batch."""
     units: tuple[UnitCost, ...]
     head: NetworkCost
-    """Head and loss of the last module; its persistent bytes are part of the base."""
+    """Head and loss of the last module; its persistent bytes are part of the base, its operations of the backbone."""
     auxiliaries: tuple[tuple[NetworkCost, ...], ...] = ()
     """[kind][unit]: auxiliary networks of a module that ends with this unit; no kind: one module only."""
     kinds: tuple[int, int, int] = (0, 0, 0)
     """Kind of auxiliary networks of the first local module, of those between, and of the last with more than one."""
-    contexts: Mapping[tuple[int, tuple[int, ...]], NetworkCost] = field(default_factory=dict)
+    contexts: Mapping[tuple[int, Sources], NetworkCost] = field(default_factory=dict)
     """(unit, sources): context before a module that begins with this unit; empty: none."""
+    final_contexts: Mapping[tuple[int, Sources], NetworkCost] = field(default_factory=dict)
+    """The same before the last module."""
     shapes: tuple[int, ...] = ()
     """Shape of the input of every unit, as a number; what sources of context are told apart by."""
     context_depth: int = 0
-    """How many module inputs, latest first, are sources of context."""
+    """How many module inputs, latest first, are sources of context and kept for it."""
     segments: int | None = None
     """Checkpointed segments in every module, by the equal rule; None: all activations are kept."""
+    backbone_flops: int = 0
+    """Floating-point operations of the backbone's forward."""
     update_per_module: bool = False
     """Whether each module is updated right after its backward, and its gradients dropped."""
+
+    @property
+    def final(self) -> Place:
+        """Place of the first unit of the last module."""
+        return Place.FINAL if self.context_depth else Place.MODULE
 
     def kind(self, module: int, module_count: int) -> int:
         """Kind of auxiliary networks of local module `module` = 0 .. K-2."""

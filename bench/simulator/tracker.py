@@ -60,12 +60,13 @@ class StepError(RuntimeError):
 class StorageTracker(TorchDispatchMode):
     """Dispatch mode that writes `stream`; say by `at` what is under way."""
 
-    def __init__(self, device: Device | None = None, *, follow: str = "meta") -> None:
+    def __init__(self, device: Device | None = None, *, follow: str = "meta", shapes: ShapeCache | None = None) -> None:
         """Start an empty stream.
 
         Args:
             device: the CUDA device that is modelled; None adds no operator's own memory.
             follow: type of the device whose storages are followed; `meta` simulates, others check the tracker.
+            shapes: what operators returned before; shared by simulations of alike steps.
         """
         super().__init__()
         self.stream = Stream()
@@ -83,7 +84,7 @@ class StorageTracker(TorchDispatchMode):
         self._backwards: dict[tuple[Place, Place], Place] = {}
         self._kept: set[tuple[bool, int]] = set()
         """Workspaces that a thread keeps: whether it is the one of backwards, and bytes."""
-        self._shapes = ShapeCache()
+        self._shapes = shapes or ShapeCache()
 
     def start_step(self) -> None:
         """Note that a training step begins."""

@@ -6,7 +6,7 @@ from itertools import accumulate, combinations, pairwise
 from partition import Split
 from partition.profile import CostProfile, NetworkCost, Place, UnitCost
 
-SIDES = [(first, last) for first in (Place.INSIDE, Place.MODULE) for last in (Place.INSIDE, Place.MODULE)]
+SIDES = [(first, last) for first in (Place.INSIDE, Place.MODULE, Place.FINAL) for last in (Place.INSIDE, Place.MODULE)]
 ALL_SIDES = [(first, last) for first in Place for last in Place]
 MIB = 2**20
 
@@ -100,6 +100,9 @@ def random_profile(seed, unit_count, largest=9, *, kinds=1, depth=0, segments=No
         auxiliaries=tuple(tuple(network() for _ in range(unit_count)) for _ in range(kinds)),
         kinds=tuple(source.randrange(kinds) for _ in range(3)),
         contexts={(unit, key): network() for unit in range(1, unit_count) for key in sorted(sources)} if depth else {},
+        final_contexts={(unit, key): network() for unit in range(1, unit_count) for key in sorted(sources)}
+        if depth
+        else {},
         shapes=shapes,
         context_depth=depth,
         segments=segments,

@@ -112,7 +112,7 @@ def scale(part, factor):
         return {key: scale(value, factor) for key, value in part.items()}
     if isinstance(part, int):
         return part * factor
-    kept = {"kinds", "shapes", "context_depth", "segments", "update_per_module"}
+    kept = {"kinds", "shapes", "context_depth", "segments", "backbone_flops", "update_per_module"}
     return replace(part, **{n: scale(getattr(part, n), factor) for n in part.__slots__ if n not in kept})
 
 

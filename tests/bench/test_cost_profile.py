@@ -1,0 +1,144 @@
+"""Predicted from pieces against simulated whole: the same bytes, where a step is the sum of its pieces."""
+
+import random
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from bench.cases import make_case
+from bench.cost_profile import ProfileError, Profiler
+from bench.short_chain import shorten
+from bench.simulator.model import read_model
+from bench.simulator.pieces import fold
+from bench.simulator.simulate import simulate_case
+from bench.simulator.trace_split import META
+from bench.training import build_network
+from bench.workloads import resnet_cifar
+from methods.engine import is_even
+from partition import Split
+from partition.memory import step_memory
+from tests.partition.profiles import all_splits
+
+METHODS = [
+    "greedy",
+    "dgl",
+    "infopro[softmax]",
+    "infopro[contrast,weights=5/0/0/1]",
+    "infopro[softmax,step=per_module]",
+    "contsup[R0]",
+    "contsup[E]",
+    "contsup[R1]",
+    "contsup[R1E]",
+    "contsup[R2]+decoder",
+    "dgl+checkpoint[2]",
+    "contsup[R1E]+checkpoint[2]",
+]
+
+
+def predict(profiler, split):
+    return step_memory(profiler.profile(split.module_count, even=is_even(split)), split).peak_bytes
+
+
+def simulate(method, network, batch_size, split, model=None):
+    """Readings, and the step's peak with every request rounded to a block."""
+    case = make_case(
+        method=method, network=network, batch_size=batch_size, module_count=split.module_count, split=str(split)
+    )
+    readings, simulation = simulate_case(case, model)
+    events = simulation.stream.step_events(2)
+    alive, _ = fold(simulation.stream.events[: events.start])
+    return readings, alive + fold(simulation.stream.events[events.start : events.stop])[1]
+
+
+def random_split(source, unit_count):
+    module_count = source.randint(1, unit_count)
+    ends = [0, *sorted(source.sample(range(1, unit_count), module_count - 1)), unit_count]
+    return Split(tuple(stop - start for start, stop in pairwise(ends)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_split_of_a_small_network_is_predicted_to_the_byte(method):
+    profiler = Profiler(make_case(method=method, network="cifar_resnet8", batch_size=24))
+    for module_count in range(1, 5):
+        for split in all_splits(4, module_count):
+            _, rounded = simulate(method, "cifar_resnet8", 24, split)
+            assert predict(profiler, split) == rounded, str(split)
+
+
+@pytest.mark.parametrize("method", ["infopro[softmax]", "contsup[R1E]", "dgl+checkpoint[3]"])
+def test_random_splits_of_a_network_with_repetitions_are_predicted_to_the_byte(method):
+    source = random.Random(0)
+    profiler = Profiler(make_case(method=method, network="cifar_resnet38", batch_size=16))
+    for _ in range(2):
+        split = random_split(source, 19)
+        _, rounded = simulate(method, "cifar_resnet38", 16, split)
+        assert predict(profiler, split) == rounded, str(split)
+
+
+@pytest.mark.parametrize("method", ["infopro[softmax]", "contsup[R1E]"])
+def test_allocated_bytes_of_resnet110_at_the_papers_batch_are_predicted_to_the_byte(method):
+    profiler = Profiler(make_case(method=method, network="resnet110"))
+    for sizes in ((5, 20, 30), (14, 14, 14, 13)):
+        readings, _ = simulate(method, "resnet110", 1024, Split(sizes))
+        assert predict(profiler, Split(sizes)) == readings.peak_allocated_bytes
+
+
+def test_convolution_workspaces_are_part_of_the_pieces():
+    model = read_model(workspace="bound")
+    profiler = Profiler(make_case(method="dgl", network="cifar_resnet8", batch_size=24), model)
+    for sizes in ((4,), (1, 3), (2, 1, 1)):
+        _, rounded = simulate("dgl", "cifar_resnet8", 24, Split(sizes), model)
+        assert predict(profiler, Split(sizes)) == rounded
+
+
+@pytest.mark.parametrize("method", ["e2e", "checkpoint[3]"])
+def test_a_method_without_local_loss_has_one_module(method):
+    profiler = Profiler(make_case(method=method, network="cifar_resnet14", batch_size=16))
+    _, rounded = simulate(method, "cifar_resnet14", 16, Split((7,)))
+    assert predict(profiler, Split((7,))) == rounded
+
+
+def test_added_flops_are_those_of_the_simulated_step():
+    profiler = Profiler(make_case(method="contsup[R1E]", network="cifar_resnet14", batch_size=16))
+    split = Split((2, 2, 3))
+    readings, _ = simulate("contsup[R1E]", "cifar_resnet14", 16, split)
+    profile = profiler.profile(3)
+    added = step_memory(profile, split).added_flops
+    assert added / profile.backbone_flops == pytest.approx(readings.theoretical_overhead)
+
+
+@pytest.mark.parametrize("method", ["backlink[l=4]", "mlaan"])
+def test_a_method_whose_modules_reach_into_others_is_refused(method):
+    with pytest.raises(ProfileError, match="because of modules further away"):
+        Profiler(make_case(method=method, network="resnet32", module_count=4, batch_size=16))
+
+
+def test_a_unit_that_remembers_how_often_it_ran_is_found_out(monkeypatch):
+    # A step that is not the sum of its pieces: the same unit does something else every second time.
+    class Moody(resnet_cifar.BasicBlock):
+        runs = 0
+
+        def forward(self, features):
+            Moody.runs += 1
+            output = super().forward(features)
+            return output + torch.zeros_like(output) if Moody.runs % 5 == 0 else output
+
+    monkeypatch.setattr(resnet_cifar, "BasicBlock", Moody)
+    with pytest.raises(ProfileError, match="not the sum of its pieces"):
+        Profiler(make_case(method="dgl", network="cifar_resnet14", batch_size=16))
+
+
+def test_a_short_chain_keeps_what_differs_and_drops_what_repeats():
+    chain = build_network(make_case(method="e2e", network="resnet110"), META).chain
+    short, like = shorten(chain, 3)
+    assert short.unit_names == (
+        "stem", "layer1.0", "layer1.1", "layer1.17", "layer2.0", "layer2.1", "layer2.2", "layer2.17",
+        "layer3.0", "layer3.1", "layer3.2", "layer3.17",
+    )  # fmt: skip
+    assert [like[unit] for unit in (0, 1, 2, 17, 18, 19, 20, 21, 35, 36, 54)] == [0, 1, 2, 2, 3, 4, 5, 6, 6, 7, 11]
+    chain.units[5].register_buffer("extra", torch.zeros(3))
+    assert "layer1.4" in shorten(chain, 3)[0].unit_names
+    chain.units[9].relu = nn.LeakyReLU()
+    assert "layer1.8" in shorten(chain, 3)[0].unit_names
