@@ -41,10 +41,15 @@ def predict(profiler, split):
     return step_memory(profiler.profile(split.module_count, even=is_even(split)), split).peak_bytes
 
 
-def simulate(method, network, batch_size, split, model=None):
+def simulate(method, network, batch_size, split, model=None, **options):
     """Readings, and the step's peak with every request rounded to a block."""
     case = make_case(
-        method=method, network=network, batch_size=batch_size, module_count=split.module_count, split=str(split)
+        method=method,
+        network=network,
+        batch_size=batch_size,
+        module_count=split.module_count,
+        split=str(split),
+        **options,
     )
     readings, simulation = simulate_case(case, model)
     events = simulation.stream.step_events(2)
@@ -142,3 +147,15 @@ def test_a_short_chain_keeps_what_differs_and_drops_what_repeats():
     assert "layer1.4" in shorten(chain, 3)[0].unit_names
     chain.units[9].relu = nn.LeakyReLU()
     assert "layer1.8" in shorten(chain, 3)[0].unit_names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "float16"}, {"precision": "bfloat16", "optimizer": "adamw"}, {"memory_format": "channels_last"}],
+    ids=str,
+)
+def test_numeric_options_are_part_of_the_pieces(options):
+    profiler = Profiler(make_case(method="dgl", network="cifar_resnet8", batch_size=24, **options))
+    for sizes in ((4,), (1, 3), (2, 1, 1)):
+        _, rounded = simulate("dgl", "cifar_resnet8", 24, Split(sizes), **options)
+        assert predict(profiler, Split(sizes)) == rounded
