@@ -1,8 +1,12 @@
 """Figures in the documents are those the code gives."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
+
+import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,3 +21,13 @@ def test_generated_parts_of_the_documents_are_up_to_date():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_a_network_of_ones_own_runs():
+    text = (ROOT / "docs/networks.md").read_text()
+    (code,) = re.findall(r"((?:^    .*\n|^\n)*^    training = .*\n)", text, re.MULTILINE)
+    names = {}
+    exec(dedent(code), names)
+    result = names["training"].training_step(torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 2, 3]))
+    assert len(result.losses) == 4
+    assert all(parameter.grad is not None for parameter in names["network"].parameters())

@@ -51,7 +51,7 @@ def run(
     """Simulate and measure every case of a suite; run it again to resume.
 
     Memory is simulated at the suite's batch size. Steps and inference are measured, alternating with end-to-end
-    backprop: on a GPU at the same batch size, on a CPU at a smaller one.
+    backprop: on a GPU at the same batch size, on a CPU at a smaller one, or not at all where the suite says so.
 
     Exit code 1 where a case failed or timed out; finished cases are never lost.
 
@@ -66,7 +66,7 @@ def run(
         grid = replace(grid, grids=tuple(replace(part, cpu_batch_size=cpu_batch) for part in grid.grids))
     simulated, on_cpu = grid.simulated_cases(), grid.measured_cases("cpu")  # refuses what cannot be, before anything
     if data != "synthetic":
-        _check_data(data, data_root, {case.dataset for case in on_cpu})
+        _check_data(data, data_root, {case.dataset for case in simulated})
     folder = out or Path("runs") / grid.name
     console = Console(stderr=True)
     with console.status("looking at this machine"):
@@ -76,6 +76,9 @@ def run(
     measured = on_cpu if where == "cpu" else grid.measured_cases(where)
     if data != "synthetic":
         measured = [replace(case, data="loader") for case in measured]
+    if len(measured) < len(simulated):
+        untimed = len(simulated) - len(measured)
+        console.print(f"{untimed} cases of this suite are too slow for a CPU: simulated, not timed", highlight=False)
     jobs = [Job(case=case, provenance="simulated", device="cuda") for case in simulated]
     jobs += [Job(case=case, provenance="measured", device=where) for case in measured]
     settings = Settings(limits=grid.limits, time_limit=time_limit, data_root=str(data_root) if data_root else None)

@@ -27,6 +27,8 @@ class Grid:
     """Images per step where memory is simulated, and where a GPU measures."""
     cpu_batch_size: int = 64
     """Images per step where a CPU is timed."""
+    timed: bool = True
+    """False: a CPU would take too long, so that times there stay unmeasured."""
     dataset: str | None = None
     """None: the network's own."""
     split: str = "equal"
@@ -70,10 +72,11 @@ class Suite:
         return [case for grid in self.grids for case in grid.cases(grid.batch_size)]
 
     def measured_cases(self, device: str) -> list[Case]:
-        """Cases at the batch size that suits the device."""
+        """Cases at the batch size that suits the device; on a CPU those of the grids it is timed on."""
         return [
             case
             for grid in self.grids
+            if grid.timed or device != "cpu"
             for case in grid.cases(grid.cpu_batch_size if device == "cpu" else grid.batch_size)
         ]
 

@@ -68,11 +68,29 @@ def test_every_network_builds_the_units_it_lists():
 
 def test_shipped_suites_have_cases_that_can_be():
     suites = {suite.name: suite for suite in list_suites()}
-    assert {"smoke", "cifar"} <= set(suites)
+    assert {"smoke", "cifar", "cifar_tables", "stl10", "imagenet", "cityscapes"} <= set(suites)
     for suite in suites.values():
         assert suite.title
         assert len(suite.simulated_cases()) == len(set(suite.simulated_cases())) > 0
-        assert len(suite.measured_cases("cpu")) == len(suite.simulated_cases())
+        assert len(suite.measured_cases("cuda")) == len(suite.simulated_cases())
+    for name in ("smoke", "cifar", "stl10"):
+        assert len(suites[name].measured_cases("cpu")) == len(suites[name].simulated_cases())
+    for name in ("imagenet", "cityscapes"):
+        assert not suites[name].measured_cases("cpu")
+
+
+def test_suites_of_large_networks_have_the_papers_batches_of_one_gpu():
+    batches = {
+        (case.network, case.height_and_width, case.batch_size)
+        for name in ("imagenet", "cityscapes")
+        for case in load_suite(name).simulated_cases()
+    }
+    assert batches == {
+        *((name, (224, 224), 128) for name in ("resnet34", "resnet101", "resnet152")),
+        ("resnext101_32x8d", (224, 224), 64),
+        *(("deeplabv3_resnet101", (512, 1024), batch) for batch in (4, 6)),
+        ("deeplabv3_resnet101", (640, 1280), 4),
+    }
 
 
 def test_a_suite_measures_at_its_own_batch_on_a_gpu_and_a_smaller_one_on_a_cpu():
@@ -120,7 +138,11 @@ def test_a_suite_file_that_cannot_be_read_says_why(tmp_path, text, message):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("cifer", "did you mean 'cifar'?"), ("xyz", "there are cifar, smoke"), ("no/such.toml", "cannot read suite file")],
+    [
+        ("cifer", "did you mean 'cifar'?"),
+        ("xyz", "there are cifar, cifar_tables, cityscapes"),
+        ("no/such.toml", "cannot read suite file"),
+    ],
 )
 def test_an_unknown_suite_says_what_there_is(name, message):
     with pytest.raises(SuiteError, match=re.escape(message)):

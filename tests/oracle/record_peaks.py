@@ -1,6 +1,7 @@
 """Writes the peaks that torch's CUDA allocator has in the third step of each case, for `test_simulate.py`.
 
 tests/oracle/hollow/run.sh DIR tests/oracle/record_peaks.py tests/bench/simulator/allocator_peaks.csv
+tests/oracle/hollow/run.sh DIR tests/oracle/record_peaks.py tests/bench/simulator/allocator_peaks_networks.csv networks
 """
 
 import csv
@@ -43,6 +44,22 @@ CASES = [
     ("e2e", "resnet110@96", 1, 128),
     ("infopro[softmax]", "resnet110@96", 4, 128),
 ]
+NETWORKS = [
+    ("e2e", "densenet_bc_100_12", 1, 256),
+    ("infopro[contrast]", "densenet_bc_100_12", 4, 256),
+    ("e2e", "vgg11_bn", 1, 1024),
+    ("dgl[head=mlp-sr]", "vgg11_bn", 4, 1024),
+    ("e2e", "resnet34", 1, 128),
+    ("dgl", "resnet34", 17, 128),
+    ("e2e", "resnet101", 1, 128),
+    ("infopro[softmax,widen=1.5]", "resnet101", 2, 128),
+    ("infopro[softmax]", "resnext101_32x8d", 2, 64),
+    ("e2e", "deeplabv3_resnet101", 1, 4),
+    ("checkpoint", "deeplabv3_resnet101", 1, 4),
+    ("infopro[softmax]", "deeplabv3_resnet101", 2, 4),
+    ("contsup[R1E]", "deeplabv3_resnet101@160x96", 3, 4),
+]
+"""The other backbones, without workspaces alone."""
 KINDS = ("requested", "allocated", "reserved")
 
 
@@ -65,5 +82,5 @@ if __name__ == "__main__":
     with Path(sys.argv[1]).open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["method", "network", "modules", "batch", *(f"{kind}_bytes" for kind in KINDS)])
-        for one in CASES:
+        for one in NETWORKS if sys.argv[2:] == ["networks"] else CASES:
             writer.writerow([*one, *read_peaks(*one)])

@@ -2,7 +2,8 @@
 
 `allocator_peaks.csv` holds what `torch.cuda.memory_stats()` said after the third step of each case: torch 2.15.0 with
 its own CUDA dispatch and caching allocator over a stand-in for the CUDA runtime whose kernels do nothing (compute
-capability 9.0, 132 multiprocessors, convolutions without workspace). `allocator_peaks_H200.csv` is the same with the
+capability 9.0, 132 multiprocessors, convolutions without workspace), `allocator_peaks_networks.csv` the same of the
+backbones beside the CIFAR ResNets. `allocator_peaks_H200.csv` is the same with the
 plans and workspaces that cuDNN 9.26 chooses for an H200.
 """
 
@@ -25,10 +26,15 @@ from methods.datasets import DATASETS
 from tests.bench.simulator.recorded import recorded_on
 
 FOLDER = Path(__file__).parent
-RECORDED = {
-    workspace: list(csv.DictReader((FOLDER / file).read_text().splitlines()))
-    for workspace, file in (("none", "allocator_peaks.csv"), ("table", "allocator_peaks_H200.csv"))
-}
+RECORDED = [
+    (workspace, row)
+    for workspace, file in (
+        ("none", "allocator_peaks.csv"),
+        ("none", "allocator_peaks_networks.csv"),
+        ("table", "allocator_peaks_H200.csv"),
+    )
+    for row in csv.DictReader((FOLDER / file).read_text().splitlines())
+]
 SMALL = [
     ("e2e", 1), ("checkpoint[segments=3]", 1), ("greedy", 3), ("dgl", 3), ("infopro[softmax]", 3),
     ("infopro[contrast]", 3), ("contsup[E]", 3), ("contsup[R1]", 3), ("contsup[R1E]", 3),
@@ -38,7 +44,7 @@ SMALL = [
 
 @pytest.mark.parametrize(
     ("workspace", "row"),
-    [(workspace, row) for workspace, rows in RECORDED.items() for row in rows],
+    RECORDED,
     ids=lambda value: value if isinstance(value, str) else f"{value['method']} {value['network']} {value['modules']}",
 )
 def test_peaks_are_those_of_the_cuda_allocator_to_the_byte(workspace, row):
