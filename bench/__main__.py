@@ -67,6 +67,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message tells the user what to change. Imported late: most need a library of their own."""
     from bench.cases import CaseError  # noqa: PLC0415
     from bench.check import CheckError  # noqa: PLC0415
+    from bench.ground_truth import GroundTruthError  # noqa: PLC0415
     from bench.run import RunError  # noqa: PLC0415
     from bench.simulator.allocator import AllocatorSettingError  # noqa: PLC0415
     from bench.simulator.profiles import UnknownProfileError  # noqa: PLC0415
@@ -98,6 +99,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         BaselineError,
         CaseError,
         CheckError,
+        GroundTruthError,
         SuiteError,
         RunError,
         ValidationError,

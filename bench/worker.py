@@ -19,6 +19,7 @@ from bench.probes.limits import Limits
 from bench.probes.memory import KINDS, Peaks, measure_peaks, read_context
 from bench.probes.timing import WARM_UP_STEPS, time_pairs
 from bench.probes.workspaces import measure_workspace
+from bench.simulator.least_memory import find_least_memory
 from bench.simulator.model import Model, model_of, read_model
 from bench.simulator.simulate import simulate_case
 from bench.simulator.workspaces import ConvolutionSignature, format_table, runs_on_cudnn
@@ -46,8 +47,10 @@ def environment(device: str | None, report: Report) -> Environment:
 def simulate(case: Case, report: Report) -> Readings:
     """Simulated readings of a case."""
     report("simulate")
-    readings, _ = simulate_case(case)
-    return readings
+    model = read_model()
+    readings, simulation = simulate_case(case, model)
+    report("find the least memory")
+    return replace(readings, least_memory_bytes=find_least_memory(simulation.stream, model.settings))
 
 
 def describe_device(report: Report) -> dict[str, Any]:

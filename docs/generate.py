@@ -10,7 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.cases import make_case
+from bench.ground_truth import read_ground_truth
 from bench.simulator.simulate import simulate_case
+from bench.validate import Comparison, summarise
+from bench.worker import simulate_truth
 from reports.units import format_gib, format_percent
 from results.schema import SCHEMA
 
@@ -67,8 +70,26 @@ def example() -> str:
     return f"```python\n{(ROOT / 'tests/example_plugin/peakbench_predsim.py').read_text()}```"
 
 
+def ground_truth() -> str:
+    """Errors of the simulator beside every file of `results/reference`, in the steady step."""
+    rows = []
+    for path in sorted((ROOT / "results" / "reference").glob("*.json")):
+        truth = read_ground_truth(path)
+        simulated = simulate_truth(truth, lambda _: None)
+        pairs = zip(truth.cases, simulated, strict=True)
+        errors = {
+            one.kind: "exact" if one.worst == 0 else f"{100 * one.median:.2f} %, {100 * one.worst:+.2f} %"
+            for one in summarise(Comparison(truth=case, simulated=peaks) for case, peaks in pairs)
+            if one.step == "steady"
+        }
+        device = str(truth.device["title"]) + (" (stand-in)" if truth.device["stand_in"] else "")
+        rows.append([f"`{path.name}`", device, str(truth.versions["torch"]), str(len(truth.cases)), *errors.values()])
+    return write_table(["file", "device", "torch", "cases", "requested", "allocated", "reserved"], rows)
+
+
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "resnet110": ("README.md", resnet110),
+    "ground truth": ("docs/simulator.md", ground_truth),
     "schema": ("docs/schema.md", schema),
     "example": ("docs/adding-a-method.md", example),
 }

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections import Counter
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,7 +90,9 @@ def simulate(
             {"category": category, "module": module, "unit": unit, "bytes": size}
             for (category, module, unit), size in simulation.holders().most_common()
         ]
-        typer.echo(json.dumps(measurement.to_row() | {"peak_holders": held}, indent=2))
+        typer.echo(
+            json.dumps(measurement.to_row() | {"peak_holders": held, "retries": _list_retries(simulation)}, indent=2)
+        )
     else:
         _print(measurement, simulation)
 
@@ -110,10 +113,12 @@ def read_bytes(text: str | None) -> int | None:
 
 def _simulate(case: Case, model: "Model") -> "tuple[Measurement, Simulation]":
     from bench.environment import read_environment  # noqa: PLC0415 - as above
+    from bench.simulator.least_memory import find_least_memory  # noqa: PLC0415
     from bench.simulator.simulate import simulate_case  # noqa: PLC0415
 
     started_at, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     readings, simulation = simulate_case(case, model)
+    readings = replace(readings, least_memory_bytes=find_least_memory(simulation.stream, model.settings))
     failed = simulation.failure
     measurement = Measurement(
         case=case,
@@ -150,12 +155,12 @@ def _print(measurement: Measurement, simulation: "Simulation") -> None:
         if simulation.failure:
             words = f"{first if simulation.steady is None else steady} GiB before memory ran out"
         lines.add_row(f"[bold]peak {name}[/bold]", words)
-    retries = len(simulation.ledger.retries)
     training, inference = ((macs or 0) / 1e9 for macs in (readings.training_macs, readings.inference_macs))
     facts = [
         ("peak is at", str(simulation.peak.place) if simulation.peak else "-"),
         ("", f"in {simulation.peak.operator}" if simulation.peak and simulation.peak.operator else ""),
-        ("retries", f"{retries} (cached segments returned to serve a request)" if retries else ""),
+        ("least memory", f"{format_gib(readings.least_memory_bytes)} GiB of segments still train"),
+        *_describe_retries(simulation),
         ("parameters", f"{readings.parameter_count:,} trained, {readings.deployed_parameter_count:,} deployed"),
         ("multiply-adds", f"{training:,.1f} G a training step, {inference:,.1f} G an inference batch"),
         ("extra FLOPs", f"{format_percent(readings.theoretical_overhead)} of the backbone's"),
@@ -172,6 +177,31 @@ def _print(measurement: Measurement, simulation: "Simulation") -> None:
         style="dim",
         highlight=False,
     )
+
+
+def _list_retries(simulation: "Simulation") -> list[dict[str, object]]:
+    """Requests that were served only after memory went back to the device; step 0 is before the first."""
+    return [
+        {
+            "step": simulation.step_of(retry.event),
+            "place": str(simulation.stream.events[retry.event].place),
+            "efforts": [asdict(effort) for effort in retry.efforts],
+        }
+        for retry in simulation.ledger.retries
+    ]
+
+
+def _describe_retries(simulation: "Simulation") -> list[tuple[str, str]]:
+    """How many requests were served only after memory went back to the device, and the first of them."""
+    from bench.simulator.simulate import describe  # noqa: PLC0415 - as above
+
+    retries = simulation.ledger.retries
+    if not retries:
+        return []
+    by_step = simulation.retries_by_step()
+    words = ", ".join(f"{count} in step {step}" if step else f"{count} before" for step, count in by_step.items())
+    first = f"first at {simulation.locate(retries[0].event)}: {describe(retries[0].efforts)}"
+    return [("retries", f"{len(retries)} ({words}): memory went back to the device to serve a request"), ("", first)]
 
 
 def _print_holders(simulation: "Simulation", console: Console) -> None:

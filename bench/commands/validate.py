@@ -65,7 +65,9 @@ def _print(truth: "GroundTruth", rows: "list[Comparison]", console: Console) -> 
     from bench.validate import PEAKS, summarise  # noqa: PLC0415
     from reports.units import format_gib  # noqa: PLC0415
 
-    table = Table("case, steady step", *(f"{kind}\nGiB" for kind in PEAKS), *("error",) * 3, box=None, pad_edge=False)
+    table = Table(
+        "case, steady step", "allocated\nGiB", *(f"{kind}\nerror" for kind in PEAKS), box=None, pad_edge=False
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
@@ -73,17 +75,14 @@ def _print(truth: "GroundTruth", rows: "list[Comparison]", console: Console) -> 
         if row.truth.steady is None:
             table.add_row(name, row.truth.status.replace("_", " "))
             continue
-        measured = row.truth.steady
-        table.add_row(
-            name, *(format_gib(measured[kind]) for kind in PEAKS), *(_words(row.error(kind)) for kind in PEAKS)
-        )
+        table.add_row(name, format_gib(row.truth.steady["allocated"]), *(_words(row.error(kind)) for kind in PEAKS))
     console.print(
         f"simulator beside {truth.device['title']}, torch {truth.versions['torch']}, "
         f"{len(truth.workspaces) - 1} layers with their workspaces",
         highlight=False,
     )
     console.print(table, highlight=False)
-    console.print(f"error of {', '.join(PEAKS)} peak: simulated over measured, less one", highlight=False)
+    console.print("error of a peak: simulated over measured, less one", highlight=False)
     for one in summarise(rows):
         words = f"{one.step} step, {one.kind}: {one.exact_count} of {one.case_count} exact"
         if one.worst:

@@ -104,6 +104,16 @@ _READERS: dict[str, tuple[str, Callable[[str], object], str]] = {
 """Name of each setting: field, reader that gives None where torch rejects the value, what there is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Something the allocator did to find memory for a request."""
+
+    action: str
+    """`collecting garbage`, `releasing oversize blocks` or `emptying the cache`, in the order they are tried."""
+    returned_bytes: int
+    """Bytes of segments that went back to the device."""
+
+
 class OutOfMemoryError(MemoryError):
     """The allocator could not serve a request after everything it tries."""
 
@@ -152,7 +162,13 @@ class CachingAllocator:
         self.allocated = 0
         self.reserved = 0
         self.retries = 0
-        """How often cached segments had to be returned to serve a request."""
+        """How often all cached segments had to be returned to serve a request (`num_alloc_retries`)."""
+        self.efforts: list[Effort] = []
+        """What was returned to serve requests since this list was last cleared."""
+        self.most_granted = 0
+        """Most bytes of segments that the limit was asked for and allowed; expandable ones may come to hold more."""
+        self.least_refused = UNLIMITED
+        """Least bytes of segments that the limit was asked for and did not allow."""
         self._blocks: dict[int, _Block] = {}
         self._pools = {small: _Pool(small) for small in (True, False)}
         self._segments = count()
@@ -231,20 +247,31 @@ class CachingAllocator:
     def _grow(self, pool: _Pool, size: int) -> _Block | None:
         """New memory from the device, returning cached memory first where that is needed."""
         if self.settings.limit_bytes < UNLIMITED and self.settings.garbage_collection_threshold > 0:
+            before = self.reserved
             self._collect_garbage()
+            if self.reserved < before:
+                self.efforts.append(Effort("collecting garbage", before - self.reserved))
         block = self._ask_device(pool, size)
-        if block is None and self._release_oversize(pool, size):
-            block = self._ask_device(pool, size)
+        if block is None and self.settings.max_split_bytes < UNLIMITED:
+            before = self.reserved
+            enough = self._release_oversize(pool, size)
+            self.efforts.append(Effort("releasing oversize blocks", before - self.reserved))
+            block = self._ask_device(pool, size) if enough else None
         if block is None:
+            before = self.reserved
             self.empty_cache()
+            self.efforts.append(Effort("emptying the cache", before - self.reserved))
             self.retries += 1
             block = self._ask_device(pool, size)
         return block
 
     def _ask_device(self, pool: _Pool, size: int) -> _Block | None:
         segment = segment_size(size)
-        if self.reserved + segment > self.settings.limit_bytes:
+        wanted = self.reserved + segment
+        if wanted > self.settings.limit_bytes:
+            self.least_refused = min(self.least_refused, wanted)
             return None
+        self.most_granted = max(self.most_granted, wanted)
         if self.settings.expandable_segments:
             return self._extend(pool, size)
         if self.reserved + segment > self.settings.device_bytes:
@@ -272,10 +299,8 @@ class CachingAllocator:
         return size < self.settings.max_split_bytes and rest > SMALL_BYTES
 
     def _release_oversize(self, pool: _Pool, size: int) -> bool:
-        """Return oversize blocks until `size` bytes could be had; only where a largest split size is set."""
+        """Return oversize blocks until `size` bytes could be had."""
         limit = self.settings.max_split_bytes
-        if limit == UNLIMITED:
-            return False
         wanted = max(size, limit)
         place = bisect_left(pool.free, (wanted, -1, -1), key=_first_three)
         if place < len(pool.free) and not pool.free[place][3].expandable:

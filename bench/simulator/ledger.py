@@ -6,8 +6,18 @@ Imports no torch.
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.simulator.allocator import CachingAllocator, OutOfMemoryError, Settings
+from bench.simulator.allocator import CachingAllocator, Effort, OutOfMemoryError, Settings
 from bench.simulator.stream import Category, Place, Stream, categorise
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A request that was served only after memory went back to the device."""
+
+    event: int
+    """Index of the event."""
+    efforts: tuple[Effort, ...]
+    """What was tried, in order; the last one helped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +29,12 @@ class Ledger:
     reserved: list[int]
     blocks: dict[int, int]
     """Storage -> bytes of the block that held it."""
-    retries: list[int]
-    """Events at which cached segments had to be returned to serve a request."""
+    retries: list[Retry]
+    """Requests that were served only after memory went back to the device."""
     failed: int | None = None
     """Event that found no memory; the ledger ends before it."""
+    last_efforts: tuple[Effort, ...] = ()
+    """What was tried in vain for that event, in order."""
     message: str | None = None
     """What the allocator said then."""
 
@@ -45,22 +57,23 @@ class Peak:
 def replay(stream: Stream, settings: Settings) -> Ledger:
     """Serve a whole stream by an allocator of these settings."""
     allocator = CachingAllocator(settings)
-    requested, allocated, reserved, retries = [], [], [], []
+    requested, allocated, reserved = [], [], []
+    retries: list[Retry] = []
     blocks: dict[int, int] = {}
     for index, event in enumerate(stream.events):
         if event.action == "free":
             allocator.free(event.storage)
         else:
-            before = allocator.retries
             try:
                 blocks[event.storage] = allocator.allocate(event.storage, event.bytes)
             except OutOfMemoryError as error:
                 return Ledger(
                     requested=requested, allocated=allocated, reserved=reserved, blocks=blocks, retries=retries,
-                    failed=index, message=str(error),
+                    failed=index, message=str(error), last_efforts=tuple(allocator.efforts),
                 )  # fmt: skip
-            if allocator.retries > before:
-                retries.append(index)
+            if allocator.efforts:
+                retries.append(Retry(index, tuple(allocator.efforts)))
+                allocator.efforts.clear()
         requested.append(allocator.requested)
         allocated.append(allocator.allocated)
         reserved.append(allocator.reserved)

@@ -5,7 +5,7 @@ steady one, when the allocator's segments have settled as well.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.probes.flops import FlopCounter
+from bench.simulator.allocator import Effort
 from bench.simulator.autocast import autocast_as_cuda
 from bench.simulator.ledger import Ledger, Peak, find_peak, holders, replay
 from bench.simulator.model import Model, read_model
@@ -53,18 +54,33 @@ class Simulation:
 
     @property
     def failure(self) -> str | None:
-        """Where and why memory ran out, in words; None where it did not."""
+        """Where, after what and why memory ran out, in words; None where it did not."""
         if self.ledger.failed is None:
             return None
-        return f"{self.failed_place}: {self.ledger.message}"
+        return f"{self.failed_place}, after {describe(self.ledger.last_efforts)}: {self.ledger.message}"
 
     @property
     def failed_place(self) -> str | None:
         """Where memory ran out: the place and the step, from 1."""
-        if self.ledger.failed is None:
-            return None
-        step = sum(start <= self.ledger.failed for start in self.stream.steps)
-        return f"{self.stream.events[self.ledger.failed].place}" + (f", step {step}" if step else "")
+        return None if self.ledger.failed is None else self.locate(self.ledger.failed)
+
+    def step_of(self, event: int) -> int:
+        """Number of the step an event is in, from 1; 0 before the first."""
+        return sum(start <= event for start in self.stream.steps)
+
+    def locate(self, event: int) -> str:
+        """Place and step of an event, in words."""
+        step = self.step_of(event)
+        return f"{self.stream.events[event].place}" + (f", step {step}" if step else "")
+
+    def retries_by_step(self) -> Counter[int]:
+        """How often memory had to go back to the device to serve a request, by step from 1; 0 is before the first."""
+        return Counter(self.step_of(retry.event) for retry in self.ledger.retries)
+
+
+def describe(efforts: Iterable[Effort]) -> str:
+    """What an allocator did to find memory, such as `emptying the cache (314572800 bytes returned)`."""
+    return ", then ".join(f"{effort.action} ({effort.returned_bytes} bytes returned)" for effort in efforts)
 
 
 def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = None) -> Simulation:

@@ -78,6 +78,8 @@ def test_simulate_prints_the_record_as_one_object(peakbench):
     assert record["parameter_count"] > record["deployed_parameter_count"] == 466_906
     assert record["peak_requested_bytes"] <= record["peak_allocated_bytes"]
     assert record["peak_allocated_bytes"] <= record["peak_reserved_bytes"]
+    assert record.pop("retries") == []
+    assert record["peak_allocated_bytes"] <= record["least_memory_bytes"] <= record["peak_reserved_bytes"]
     held = record.pop("peak_holders")
     assert sum(row["bytes"] for row in held) == record["peak_allocated_bytes"]
     assert {"category", "module", "unit", "bytes"} == set(held[0])
@@ -87,6 +89,31 @@ def test_simulate_prints_the_record_as_one_object(peakbench):
     assert Measurement.from_row(record).to_row() == {
         name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
     }
+
+
+def test_under_a_limit_it_is_said_what_the_allocator_tried(peakbench):
+    case = ("simulate", "contsup[R1E]", "--network", "resnet32", "--modules", "16", "--batch", "512")
+    least = json.loads(peakbench(*case, "--json").stdout)["least_memory_bytes"]
+    survives = json.loads(peakbench(*case, "--limit", f"{least}B", "--json").stdout)
+    assert survives["status"] == "ok"
+    assert survives["retries"][0]["step"] == 1
+    assert survives["retries"][0]["efforts"][-1]["action"] == "emptying the cache"
+    assert survives["retries"][0]["efforts"][-1]["returned_bytes"] > 0
+    fails = json.loads(peakbench(*case, "--limit", f"{least - 1}B", "--json").stdout)
+    assert (fails["status"], fails["least_memory_bytes"]) == ("out_of_memory", least)
+    assert ", step 3, after emptying the cache (" in fails["message"]
+
+
+def test_options_of_a_case_are_options_of_simulate(peakbench):
+    shown = json.loads(
+        peakbench("simulate", "e2e", "--network", "cifar_resnet8", "--batch", "8", "--precision", "bfloat16",
+                  "--no-tf32", "--memory-format", "channels_last", "--cudnn-benchmark", "--optimizer", "adamw", "--json").stdout
+    )  # fmt: skip
+    names = ("precision", "tf32", "memory_format", "cudnn_benchmark", "optimizer")
+    assert [shown[name] for name in names] == ["bfloat16", False, "channels_last", True, "adamw"]
+    refused = peakbench("simulate", "e2e", "--precision", "float8")
+    assert refused.returncode == 2
+    assert "unknown precision 'float8': there are float32, bfloat16, float16" in refused.stderr
 
 
 def test_simulate_shows_what_it_found_in_80_columns(peakbench):
