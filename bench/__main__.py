@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.commands import check, listings, report, run, simulate, validate
+from bench.commands import check, listings, report, run, simulate, split, validate
 from bench.commands.options import PluginFiles
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("methods")(listings.list_methods)
 app.command("networks")(listings.list_networks)
 app.command("suites")(listings.list_all_suites)
 app.command("simulate")(simulate.simulate)
+app.command("split")(split.split)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("validate")(validate.validate)

@@ -35,7 +35,7 @@ def make_case(
         network: network name.
         dataset: None for the network's own.
         module_count: K.
-        split: `equal`, `merge_stem`, `released`, sizes or last units.
+        split: `equal`, `balanced`, `merge_stem`, `released`, sizes or last units.
         batch_size: images per step, at least 2.
         precision: `float32`, `bfloat16` or `float16`; the narrow ones by autocast.
         tf32: whether float32 may run as TF32 on a GPU.

@@ -20,9 +20,11 @@ from bench.simulator.pieces import AFTER, UPDATE, Key, PieceError, Stretch
 from bench.simulator.shapes import ShapeCache
 from bench.simulator.trace_split import META, Trace, trace_split
 from bench.trace_plan import UnitName, context_names, name_pieces, number_shapes, plan_traces
-from bench.training import build_network
-from methods.api import Weights
+from bench.training import MEMORY_FORMATS
+from bench.workloads.networks import network_for
+from methods.api import Parts, Weights
 from methods.chain import Chain, Shape
+from methods.datasets import get_dataset
 from methods.engine import loss_weights
 from methods.registry import read_spec
 from partition import Split
@@ -60,7 +62,8 @@ class Profiler:
         """Build the network and trace what every split needs.
 
         Args:
-            case: network, method, batch and numeric options; its split counts for nothing.
+            case: network, method, batch and numeric options; its split counts for nothing, and its number of modules
+                only where the method adds units to the network for it.
             model: the device; None for `read_model()`.
 
         Raises:
@@ -78,7 +81,7 @@ class Profiler:
             raise ProfileError(f"a module of '{case.method}' costs what it does because of modules further away")
         self.per_module = self.parts.step == "per_module"
         self.depth = self.parts.context.features if self.parts.context else 0
-        self.chain = build_network(replace(case, method="e2e", module_count=1, split_policy="equal"), META).chain
+        self.chain = _build_chain(case, self.parts)
         self.shapes = number_shapes(_input_shapes(self.chain))
         self.short, self.like = self.chain, tuple(range(len(self.chain.units)))
         if self.parts.local_loss is not None:
@@ -288,6 +291,13 @@ class Profiler:
             kept_bytes=kept_bytes,
             flops=facts.flops,
         )
+
+
+def _build_chain(case: Case, parts: Parts) -> Chain:
+    network = network_for(parts, case.network, case.module_count, case.height_and_width)
+    with META:
+        chain = network.build(get_dataset(case.dataset), case.height_and_width)
+    return chain.to(memory_format=MEMORY_FORMATS[case.memory_format])
 
 
 def _input_shapes(chain: Chain) -> list[Shape]:

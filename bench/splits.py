@@ -1,13 +1,15 @@
 """Named splits: the rules of `--split` by name, and the boundaries of released code that follow none. Imports no torch.
 
 `equal` is the papers' rule. `merge_stem` is the same with the stem counted into the first block, as in MLAAN's code.
-`released` is what the authors' code really cuts, where it was released.
+`released` is what the authors' code really cuts, where it was released. `balanced` is the split of least peak memory.
 """
 
 from bench.workloads.networks import Network
 from partition import Split, SplitError, equal_split, parse_split
 
 POLICIES = ("equal", "merge_stem", "released")
+BALANCED = "balanced"
+"""The policy that no rule gives: `bench.balance` finds the boundaries for the case, where it is built."""
 
 _MLAAN_32 = [
     *(f"{stage}.{block}" for stage in (1, 2) for block in (1, 2, 4, 5, 7, 9, 11, 13, 14, 16, 17)),
@@ -51,6 +53,9 @@ def find_split(text: str, network: Network, module_count: int) -> Split:
 
 def name_split(text: str, network: Network, module_count: int) -> str:
     """How a record writes a split: the name of a policy, else sizes. Raises as `find_split`."""
+    if text.strip() == BALANCED:
+        equal_split(len(network.unit_names), module_count)  # checks K
+        return BALANCED
     split = find_split(text, network, module_count)
     return text.strip() if text.strip() in POLICIES else str(split)
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.splits import find_split
+from bench.splits import BALANCED, find_split
 from bench.workloads.data import synthetic_batch
 from bench.workloads.networks import network_for
 from bench.workloads.optimisation import find_recipe
@@ -115,6 +115,10 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     Raises:
         ValueError: a name, split or method that does not fit; see the subclasses raised by their parsers.
     """
+    if case.split_policy == BALANCED:
+        from bench.balance import place_boundaries  # noqa: PLC0415 - which builds networks itself
+
+        case = place_boundaries(case)
     spec = read_spec(case.method)
     network = network_for(spec.parts, case.network, case.module_count, case.height_and_width)
     split = find_split(case.split_policy, network, case.module_count)

@@ -57,10 +57,11 @@ def local_modules(profile: CostProfile) -> Pieces:
     arcs: list[dict[str, Array]] = []
     for position in range(unit_count):
         for node, (sources, last_to_come) in nodes.at[position]:
-            context, final_context = (
-                known[position, sources] if known and position else NetworkCost()
-                for known in (profile.contexts, profile.final_contexts)
-            )
+            context = final_context = NetworkCost()
+            if profile.contexts and position:
+                final_context = profile.final_contexts[position, sources]
+            if profile.contexts and 0 < position < unit_count - 1:
+                context = profile.contexts[position, sources]
             if profile.auxiliaries and not last_to_come:
                 for role in (False, True) if told_apart else (False,):
                     kind = first if position == 0 else before_last if role else between

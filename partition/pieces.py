@@ -88,6 +88,33 @@ class Pieces:
         return Pieces(positions=self.positions, base_bytes=self.base_bytes, **columns)
 
 
+def of_sizes(pieces: Pieces, sizes: Iterable[int]) -> Any:
+    """Which arcs have one of these numbers of units, (arcs,)."""
+    positions = np.asarray(pieces.positions)
+    return np.isin(positions[pieces.target] - positions[pieces.source], list(sizes))
+
+
+def with_one_of(pieces: Pieces, wanted: Any) -> Pieces:
+    """The graph whose paths are those with at least one arc of a mask: a second copy of it, entered by such an arc."""
+    count = len(pieces.positions)
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    # The first copy has no way to the end, the second none from the beginning.
+    for mask, source_shift, target_shift in ((~wanted, 0, 0), (wanted, 0, count), (slice(None), count, count)):
+        for name in COLUMNS:
+            shift = {"source": source_shift, "target": target_shift}.get(name, 0)
+            columns[name].append(getattr(pieces, name)[mask] + shift)
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    inside = (joined["target"] != count - 1) & (joined["source"] != count)
+    nodes = [*range(count - 1), *range(count + 1, 2 * count)]
+    order = sorted(nodes, key=lambda node: (pieces.positions[node % count], node))
+    number = np.zeros(2 * count, dtype=np.int64)
+    number[order] = np.arange(len(order))
+    for name in ("source", "target"):
+        joined[name] = number[joined[name]]
+    columns_kept = {name: column[inside] for name, column in joined.items()}
+    return make_pieces([pieces.positions[node % count] for node in order], pieces.base_bytes, **columns_kept)
+
+
 COLUMNS = tuple(field.name for field in fields(Pieces))[2:]
 BYTES = COLUMNS[2:-1]
 

@@ -89,6 +89,13 @@ class Solver:
         """The splits of least peak for every number of modules there is, ascending."""
         return [self.least_peak(count) for count in self._counts()]
 
+    def within_budget(self, count: int, budget_bytes: int) -> Solution | None:
+        """The split into `count` modules with a peak of at most `budget_bytes` that adds least FLOPs; None: no such."""
+        if not 0 < count <= self.most:
+            return None
+        path = self.search.least_cost(count, budget_bytes - self.pieces.base_bytes)
+        return None if path is None else _solution(self.pieces, path, self.bounds.least(count) or 0)
+
     def fewest_modules(self, budget_bytes: int) -> Solution:
         """The fewest modules whose peak is at most `budget_bytes`; among their splits the one that adds least FLOPs.
 
@@ -96,9 +103,9 @@ class Solver:
             BudgetError: nothing fits; says what would.
         """
         for count in self._counts():
-            path = self.search.least_cost(count, budget_bytes - self.pieces.base_bytes)
-            if path is not None:
-                return self._within_budget(path)
+            solution = self.within_budget(count, budget_bytes)
+            if solution is not None:
+                return solution
         raise self._nothing_fits(budget_bytes)
 
     def least_overhead(self, budget_bytes: int) -> Solution:
@@ -116,7 +123,7 @@ class Solver:
                 best, below = path, sum(int(self.search.cost[arc]) for arc in path)
         if best is None:
             raise self._nothing_fits(budget_bytes)
-        return self._within_budget(best)
+        return _solution(self.pieces, best, self.bounds.least(len(best)) or 0)
 
     def evaluate(self, split: Split) -> Solution:
         """What a given split costs; optimal where its peak equals its lower bound.
@@ -146,9 +153,6 @@ class Solver:
 
     def _counts(self) -> list[int]:
         return [count for count in range(1, self.most + 1) if self.bounds.least(count) is not None]
-
-    def _within_budget(self, path: Sequence[int]) -> Solution:
-        return _solution(self.pieces, path, self.bounds.least(len(path)) or 0)
 
     def _no_such_count(self, count: int) -> str:
         nearest = min(self._counts(), key=lambda there: abs(there - count))

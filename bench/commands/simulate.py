@@ -32,7 +32,8 @@ def simulate(
     dataset: Annotated[str | None, typer.Option(help="Dataset; the network's own by default.")] = None,
     modules: Annotated[int, typer.Option(help="K, the number of local modules.")] = 1,
     split: Annotated[
-        str, typer.Option(help="equal, merge_stem, released, sizes (13,14,14,14) or last units (1.11,2.7,3.3).")
+        str,
+        typer.Option(help="equal, balanced, merge_stem, released, sizes (13,14,14,14) or last units (1.11,2.7,3.3)."),
     ] = "equal",
     batch: Annotated[int, typer.Option(help="Images per step.")] = 1024,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 or float16 by autocast.")] = "float32",

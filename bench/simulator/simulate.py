@@ -22,6 +22,7 @@ from bench.simulator.stream import Category, Place, Stream
 from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda
 from bench.simulator.tracker import StorageTracker, name_places, watch_training
+from bench.splits import BALANCED
 from bench.training import Training, build_training
 from results.record import Case, Readings
 
@@ -127,6 +128,10 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
     Returns:
         The readings of the case (without peaks where memory ran out), and the simulation behind them.
     """
+    if case.split_policy == BALANCED:
+        from bench.balance import place_boundaries  # noqa: PLC0415 - which simulates cases itself
+
+        case = place_boundaries(case, model)
     model = (model or read_model()).for_case(case)
     with autocast_as_cuda():
         return _simulate_case(case, model)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from partition import Split, SplitError
 from partition.local_modules import local_modules
 from partition.memory import step_memory
+from partition.pieces import of_sizes, with_one_of
 from partition.solve import BudgetError, Solver
 from tests.partition.profiles import all_splits, random_profile, residual_profile
 
@@ -156,6 +157,20 @@ def test_a_number_of_modules_that_cannot_be_names_the_nearest(count, nearest):
         SplitError, match=rf"no split into {count} modules \(units: 7\); the nearest number is {nearest}"
     ):
         solver.least_peak(count)
+
+
+@SLOW
+@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 3))
+def test_a_graph_that_must_use_a_size_gives_the_best_split_that_does(seed, unit_count, size):
+    profile = random_profile(seed, unit_count)
+    pieces = local_modules(profile)
+    solver = Solver(with_one_of(pieces, of_sizes(pieces, [size])))
+    for module_count in range(1, unit_count + 1):
+        ranks = [rank(profile, split) for split in all_splits(unit_count, module_count) if size in split.sizes]
+        if ranks:
+            assert rank_of(solver.least_peak(module_count)) == min(ranks)
+        else:
+            assert solver.bounds.least(module_count) is None
 
 
 def test_a_split_of_another_chain_is_refused():

@@ -1,0 +1,325 @@
+"""The best boundaries for a case: the solver on its cost profile, beside the usual heuristics, checked by simulation.
+
+The solver is exact in bytes rounded to the allocator's blocks, which no allocated peak is below. Where blocks leave
+rests that are not split off, the allocated peak of a split can be higher than predicted: the best few are simulated,
+and a split is called optimal only where its simulated peak equals the lower bound. Methods whose modules cost what they
+do because of modules further away have no profile: their splits are compared by simulation alone.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from itertools import pairwise
+
+from bench.cost_profile import Kinds, ProfileError, Profiler
+from bench.simulator.model import Model, read_model
+from bench.simulator.simulate import Simulation, simulate_case
+from bench.simulator.stream import categorise
+from bench.splits import BALANCED
+from bench.workloads.networks import get_network
+from methods.engine import is_even
+from partition import Split, SplitError, equal_split
+from partition.baselines import block_partition, least_largest
+from partition.local_modules import local_modules
+from partition.pieces import Pieces, of_sizes, with_one_of
+from partition.profile import CostProfile
+from partition.solve import BudgetError, Solution, Solver
+from results.record import Case, Readings
+
+TRIED = 6
+"""Splits simulated, at most, where the best predicted one does not reach its lower bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balanced:
+    """A split for a case, simulated."""
+
+    split: Split
+    peak_bytes: int
+    """Allocated peak of the simulated case."""
+    lower_bound_bytes: int
+    """No split into as many modules has a lower allocated peak."""
+    readings: Readings
+    simulation: Simulation
+    unit_names: tuple[str, ...]
+
+    @property
+    def optimal(self) -> bool:
+        """Whether it is proven that no split into as many modules has a lower allocated peak."""
+        return self.peak_bytes == self.lower_bound_bytes
+
+    def modules(self) -> list[Counter[str]]:
+        """For every module, what is alive at its highest point: bytes by kind.
+
+        `activations`, `auxiliary` and `context` were made by the module, `transient` dies where it was born, and `held`
+        is everything else: parameters, gradients, optimizer state, the batch, what earlier modules left.
+        """
+        stream, ledger = self.simulation.stream, self.simulation.ledger
+        kinds = categorise(stream)
+        highest: dict[int, tuple[int, Counter[str]]] = {}
+        alive: dict[int, tuple[str, int | None, int]] = {}
+        last_step = stream.step_events(-1)
+        module, now = None, Counter[tuple[str, int | None]]()
+        for number, event in enumerate(stream.events[: last_step.stop]):
+            if event.action == "alloc":
+                alive[event.storage] = (kinds[event.storage], event.place.module, ledger.blocks[event.storage])
+                now[alive[event.storage][:2]] += ledger.blocks[event.storage]
+            else:
+                kind, place, size = alive.pop(event.storage)
+                now[kind, place] -= size
+            if number < last_step.start or event.place.phase == "optimizer":
+                continue
+            module = event.place.module if event.place.module is not None else module
+            total = ledger.allocated[number]
+            if module is not None and (module not in highest or total > highest[module][0]):
+                highest[module] = (total, _sort_out(now, module))
+        return [highest[module][1] for module in range(self.split.module_count)]
+
+
+def _sort_out(alive: Counter[tuple[str, int | None]], module: int) -> Counter[str]:
+    """Bytes by kind as `Balanced.modules` tells them apart."""
+    kinds: Counter[str] = Counter()
+    for (category, place), size in alive.items():
+        if category in ("temporary", "workspace"):
+            kinds["transient"] += size
+        elif category in ("activations", "auxiliary", "context") and place == module:
+            kinds[category] += size
+        else:
+            kinds["held"] += size
+    return kinds
+
+
+class Balancer:
+    """Solves for one network, method and batch; the case's own split and number of modules count for nothing."""
+
+    def __init__(self, case: Case, model: Model | None = None) -> None:
+        """Trace the case.
+
+        Raises:
+            ProfileError: the method has no profile.
+        """
+        self.case = case
+        self.model = model or read_model()
+        self.profiler = Profiler(case, self.model)
+        self._graphs: dict[Kinds, Pieces] = {}
+        self._solvers: dict[object, Solver] = {}
+
+    @cached_property
+    def most(self) -> int:
+        """Most modules there can be."""
+        return 1 if self.profiler.parts.local_loss is None else len(self.profiler.chain.units)
+
+    def least_peak(self, count: int) -> Solution:
+        """The split into `count` modules of least predicted peak.
+
+        Raises:
+            SplitError: there is no such split.
+        """
+        if not 0 < count <= self.most:
+            equal_split(self.most, count)  # says what is wrong
+        return min((solver.least_peak(count) for solver in self._solvers_for(count)), key=_rank_by_peak)
+
+    def within_budget(self, count: int, budget_bytes: int) -> Solution | None:
+        """The split into `count` modules that adds least FLOPs and whose predicted peak fits; None: no such."""
+        found = (solver.within_budget(count, budget_bytes) for solver in self._solvers_for(count))
+        return min((solution for solution in found if solution), key=_rank_by_cost, default=None)
+
+    def fewest_modules(self, budget_bytes: int) -> Solution:
+        """The fewest modules that fit. Raises BudgetError where nothing does."""
+        return self._first_within(budget_bytes, lambda found: next(found, None))
+
+    def least_overhead(self, budget_bytes: int) -> Solution:
+        """Any number of modules that fit, with the least added FLOPs. Raises BudgetError where nothing fits."""
+        return self._first_within(budget_bytes, lambda found: min(found, key=_rank_by_cost, default=None))
+
+    def evaluate(self, split: Split) -> Solution:
+        """What the pieces say of a given split."""
+        return self._solver(self.profiler.kinds(split.module_count, even=is_even(split)), split.module_count).evaluate(
+            split
+        )
+
+    def heuristics(self, count: int) -> dict[str, Split]:
+        """How others would split, by name."""
+        profile = self.profile(count)
+        kept = [max(0, *(net for net, _ in unit.forward.values())) for unit in profile.units]
+        return {
+            "equal units": equal_split(len(profile.units), count),
+            "equal parameters": least_largest([unit.parameter_count for unit in profile.units], count),
+            "equal FLOPs": least_largest([unit.flops for unit in profile.units], count),
+            "block partition": block_partition(kept, count),
+        }
+
+    def profile(self, count: int) -> CostProfile:
+        """Costs for splits into `count` modules whose sizes differ."""
+        return self.profiler.profile(count)
+
+    def verify(self, solution: Solution) -> Balanced:
+        """Simulate a solution and, where it allocates more than predicted, splits close to it; the best of them."""
+        count = solution.split.module_count
+        bound = solution.lower_bound_bytes
+        best: Balanced | None = None
+        for split in self._candidates(solution):
+            predicted = self.evaluate(split)
+            if best is not None and (best.optimal or predicted.predicted_peak_bytes >= best.peak_bytes):
+                break
+            found = _simulate(replace(self.case, module_count=count, split_policy=str(split)), self.model, bound)
+            if best is None or found.peak_bytes < best.peak_bytes:
+                best = found
+        if best is None:
+            raise SplitError(f"no split into {count} modules")
+        return best
+
+    def _candidates(self, solution: Solution) -> Iterable[Split]:
+        """The solution, then the splits with one boundary one unit away, best predicted first."""
+        yield solution.split
+        moved = sorted(
+            (self.evaluate(split) for split in neighbours(solution.split)), key=lambda near: near.predicted_peak_bytes
+        )
+        yield from (near.split for near in moved[: TRIED - 1])
+
+    def _first_within(self, budget_bytes: int, choose: Callable[[Iterator[Solution]], Solution | None]) -> Solution:
+        found = (self.within_budget(count, budget_bytes) for count in range(1, self.most + 1))
+        solution = choose(solution for solution in found if solution)
+        if solution is not None:
+            return solution
+        best = min((self.least_peak(count) for count in range(1, self.most + 1)), key=_rank_by_peak)
+        raise BudgetError(
+            f"no split of {self.case.network} under {self.case.method} fits into {budget_bytes:,} bytes; the least "
+            f"peak is {best.predicted_peak_bytes:,} bytes, with {best.split.module_count} modules",
+            best.predicted_peak_bytes,
+        )
+
+    def _solvers_for(self, count: int) -> list[Solver]:
+        """Solvers that together know every split into `count` modules.
+
+        Published loss weights differ between splits whose sizes differ by one at most and others, and so may the
+        networks that are left out because their weight is 0.
+        """
+        even, uneven = (self.profiler.kinds(count, even=even) for even in (True, False))
+        if even == uneven:
+            return [self._solver(uneven, count)]
+        size = len(self.profiler.chain.units) // count
+        solvers = []
+        for kinds, narrow in ((even, _only), (uneven, _with_others)):
+            key = (kinds, size, narrow)
+            if key not in self._solvers:
+                self._solvers[key] = Solver(narrow(self._graph(kinds, count), (size, size + 1)))
+            solver = self._solvers[key]
+            if solver.bounds.least(count) is not None:
+                solvers.append(solver)
+        return solvers
+
+    def _solver(self, kinds: Kinds, count: int) -> Solver:
+        if kinds not in self._solvers:
+            self._solvers[kinds] = Solver(self._graph(kinds, count))
+        return self._solvers[kinds]
+
+    def _graph(self, kinds: Kinds, count: int) -> Pieces:
+        if kinds not in self._graphs:
+            even = self.profiler.kinds(count, even=True) == kinds
+            self._graphs[kinds] = local_modules(self.profiler.profile(count, even=even))
+        return self._graphs[kinds]
+
+
+def balance(case: Case, model: Model | None = None) -> Balanced:
+    """The best split of a case into its number of modules.
+
+    Raises:
+        SplitError: there is no split into so many modules.
+    """
+    try:
+        balancer = Balancer(case, model)
+    except ProfileError:
+        return search_by_simulation(case, model)
+    return balancer.verify(balancer.least_peak(case.module_count))
+
+
+def place_boundaries(case: Case, model: Model | None = None) -> Case:
+    """A case whose split is `balanced` with the sizes that this means; any other as it is.
+
+    Args:
+        case: any case.
+        model: the device whose memory counts; None for `read_model()`.
+    """
+    if case.split_policy != BALANCED:
+        return case
+    if case.module_count == 1:
+        return replace(case, split_policy="equal")
+    return replace(case, split_policy=str(balance(case, model).split) if model else _balanced_sizes(case))
+
+
+@cache
+def _balanced_sizes(case: Case) -> str:
+    return str(balance(case).split)
+
+
+def search_by_simulation(case: Case, model: Model | None = None, most: int = 24) -> Balanced:
+    """A good split of a method without a profile: heuristics and their neighbours, each simulated; not proven.
+
+    The lower bound is what every split holds all through the step: backbone, its optimizer state, and the batch.
+    """
+    stand_in = Balancer(replace(case, method="dgl"), model)
+    model = stand_in.model
+    count = case.module_count
+    bound = stand_in.profile(count).base_bytes
+    known: dict[Split, Balanced] = {}
+
+    def try_split(split: Split) -> None:
+        if split not in known and len(known) < most:
+            known[split] = _simulate(replace(case, split_policy=str(split)), model, bound)
+
+    for split in (stand_in.least_peak(count).split, *stand_in.heuristics(count).values()):
+        try_split(split)
+    while len(known) < most:
+        before = len(known)
+        for split in neighbours(min(known.values(), key=_peak_of).split):
+            try_split(split)
+        if len(known) == before:
+            break
+    return min(known.values(), key=_peak_of)
+
+
+def _simulate(case: Case, model: Model, lower_bound_bytes: int) -> Balanced:
+    readings, simulation = simulate_case(case, model)
+    return Balanced(
+        split=Split(readings.split_sizes or ()),
+        peak_bytes=readings.peak_allocated_bytes or 0,
+        lower_bound_bytes=lower_bound_bytes,
+        readings=readings,
+        simulation=simulation,
+        unit_names=get_network(case.network).unit_names,
+    )
+
+
+def _peak_of(found: Balanced) -> int:
+    return found.peak_bytes
+
+
+def neighbours(split: Split) -> list[Split]:
+    """Splits with one boundary one unit away."""
+    near = []
+    for left, right in pairwise(range(split.module_count)):
+        for move in (-1, 1):
+            sizes = list(split.sizes)
+            sizes[left] += move
+            sizes[right] -= move
+            if min(sizes) > 0:
+                near.append(Split(tuple(sizes)))
+    return near
+
+
+def _only(pieces: Pieces, sizes: tuple[int, ...]) -> Pieces:
+    return pieces.keep(of_sizes(pieces, sizes))
+
+
+def _with_others(pieces: Pieces, sizes: tuple[int, ...]) -> Pieces:
+    return with_one_of(pieces, ~of_sizes(pieces, sizes))
+
+
+def _rank_by_peak(solution: Solution) -> tuple[int, int, int]:
+    return (solution.predicted_peak_bytes, *_rank_by_cost(solution))
+
+
+def _rank_by_cost(solution: Solution) -> tuple[int, int]:
+    return solution.added_flops, sum(size**2 for size in solution.split.sizes)

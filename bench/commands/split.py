@@ -1,0 +1,218 @@
+"""`peakbench split`: the best boundaries of a network under a method, with proof, and what else there is to choose."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.cases import CaseError, make_case
+from bench.commands.simulate import read_bytes
+
+if TYPE_CHECKING:
+    from bench.balance import Balanced, Balancer
+    from partition.solve import Solution
+    from results.record import Case
+
+BAR_WIDTH = 40
+BARS = {"activations": "█", "auxiliary": "▓", "context": "▒", "transient": "░"}
+"""What a module's bar is made of; the rest of its memory is held all through the step or left by earlier modules."""
+TRANSIENT = ("temporary", "workspace")
+
+
+def split(
+    network: Annotated[str, typer.Argument(help="Backbone; see `peakbench networks`.", show_default=False)],
+    method: Annotated[str, typer.Option(help="Method spec, such as dgl or 'infopro[softmax]'.")] = "infopro[softmax]",
+    modules: Annotated[str, typer.Option(help="K, the number of local modules, or all.")] = "all",
+    budget: Annotated[str | None, typer.Option(help="Most memory, such as 4GiB: the fewest modules that fit.")] = None,
+    least_overhead: Annotated[
+        bool, typer.Option("--least-overhead", help="With --budget: any number of modules, the least added FLOPs.")
+    ] = False,
+    dataset: Annotated[str | None, typer.Option(help="Dataset; the network's own by default.")] = None,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 1024,
+    precision: Annotated[str, typer.Option(help="float32, or bfloat16 or float16 by autocast.")] = "float32",
+    optimizer: Annotated[str, typer.Option(help="sgd as in the papers, adam or adamw.")] = "sgd",
+    device_profile: Annotated[str, typer.Option(help="Device that is modelled, or a .json file.")] = "H200",
+    workspace: Annotated[
+        str, typer.Option(help="Convolution workspaces: none, table, cudnn, bound, or measured:FILE.")
+    ] = "none",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """The split of least peak memory into K modules, for every K, or for a budget.
+
+    Example:  peakbench split resnet110 --method 'infopro[softmax]' --modules 4
+
+    Example:  peakbench split resnet110 --method 'contsup[R1E]' --budget 2GiB
+    """
+    count = _read_count(modules)
+    if budget is not None and count is not None:
+        raise CaseError("a budget decides the number of modules: leave out --modules or --budget")
+    if least_overhead and budget is None:
+        raise CaseError("--least-overhead needs a --budget: without one, one module adds nothing")
+    budget_bytes = read_bytes(budget)
+    case = make_case(
+        method=method,
+        network=network,
+        dataset=dataset,
+        module_count=count or 1,
+        batch_size=batch,
+        precision=precision,
+        optimizer=optimizer,
+    )
+    from bench.balance import Balancer, search_by_simulation  # noqa: PLC0415 - torch only once the case is right
+    from bench.cost_profile import ProfileError  # noqa: PLC0415
+    from bench.simulator.model import read_model  # noqa: PLC0415
+
+    model = read_model(device_profile, workspace=workspace)
+    try:
+        balancer = Balancer(case, model)
+    except ProfileError as error:
+        if count is None:
+            raise CaseError(f"{error}: give the number of modules, and splits are simulated one by one") from error
+        _print_one(case, search_by_simulation(case, model), None, as_json=as_json)
+        return
+    if budget_bytes is not None:
+        choose = balancer.least_overhead if least_overhead else balancer.fewest_modules
+        _print_one(case, balancer.verify(choose(budget_bytes)), balancer, as_json=as_json)
+    elif count is None:
+        _print_all(case, balancer, as_json=as_json)
+    else:
+        _print_one(case, balancer.verify(balancer.least_peak(count)), balancer, as_json=as_json)
+
+
+def _read_count(text: str) -> int | None:
+    if text.strip() == "all":
+        return None
+    if not text.strip().isdecimal():
+        raise CaseError(f"--modules is a whole number or 'all', not '{text}'")
+    return int(text)
+
+
+def _print_one(case: "Case", found: "Balanced", balancer: "Balancer | None", *, as_json: bool) -> None:
+    count = found.split.module_count
+    rivals = {}
+    if balancer is not None:
+        rivals = {name: (other, balancer.evaluate(other)) for name, other in balancer.heuristics(count).items()}
+    names = found.unit_names
+    modules = found.modules()
+    facts: dict[str, Any] = {
+        "method": case.method,
+        "network": case.network,
+        "module_count": count,
+        "batch_size": case.batch_size,
+        "split_sizes": list(found.split.sizes),
+        "last_units": [names[last].removeprefix("layer") for last in found.split.last_units[:-1]],
+        "predicted_peak_allocated_bytes": found.peak_bytes,
+        "lower_bound_bytes": found.lower_bound_bytes,
+        "optimal": found.optimal,
+        "module_bytes": [sum(parts.values()) for parts in modules],
+        "module_categories": [dict(parts) for parts in modules],
+        "theoretical_overhead": found.readings.theoretical_overhead,
+        "workspace": found.readings.workspace,
+        "heuristics": {
+            name: {"split_sizes": list(other.sizes), "predicted_peak_allocated_bytes": solution.predicted_peak_bytes}
+            for name, (other, solution) in rivals.items()
+        },
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    _print_facts(facts, modules)
+
+
+def _print_facts(facts: dict[str, Any], modules: "list[Counter[str]]") -> None:
+    from reports.units import format_change, format_percent, memory_unit  # noqa: PLC0415
+
+    console = Console()
+    peak, bound = facts["predicted_peak_allocated_bytes"], facts["lower_bound_bytes"]
+    unit, show = memory_unit(peak)
+    console.print(
+        f"{facts['method']} · {facts['network']} · K={facts['module_count']} · batch {facts['batch_size']}",
+        style="bold",
+        highlight=False,
+        markup=False,
+    )
+    proof = "optimal: the lower bound" if facts["optimal"] else f"{format_change(peak / bound - 1)} of the lower bound"
+    lines = Table(box=None, pad_edge=False, show_header=False)
+    lines.add_row("[bold]sizes[/bold]", ",".join(map(str, facts["split_sizes"])))
+    lines.add_row("[bold]last units[/bold]", ",".join(facts["last_units"]) or "-")
+    lines.add_row("[bold]peak allocated[/bold]", f"{show(peak)} {unit}, {proof} ({show(bound)} {unit})")
+    lines.add_row("[bold]extra FLOPs[/bold]", f"{format_percent(facts['theoretical_overhead'])} of the backbone's")
+    for name, rival in facts["heuristics"].items():
+        other = rival["predicted_peak_allocated_bytes"]
+        sizes = ",".join(map(str, rival["split_sizes"]))
+        lines.add_row(f"[bold]{name}[/bold]", f"{show(other)} {unit}, {format_change(other / peak - 1)} ({sizes})")
+    console.print(lines, highlight=False)
+    console.print()
+    table = Table("module", "units", unit, "", box=None, pad_edge=False, header_style="bold")
+    table.columns[2].justify = "right"
+    for number, (size, parts) in enumerate(zip(facts["split_sizes"], modules, strict=True), start=1):
+        table.add_row(str(number), str(size), show(sum(parts.values())), _bar(parts, peak))
+    console.print(table, highlight=False)
+    legend = " ".join(f"{bar} {name}" for name, bar in BARS.items())
+    console.print(f"{legend} · held by all of the step or left by earlier modules", style="dim", highlight=False)
+    console.print(
+        f"Each module's highest point, simulated; convolution workspaces: {facts['workspace']}. 1 GiB = 2^30 bytes.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _bar(parts: "Counter[str]", longest: int) -> str:
+    """A module's memory as characters, in proportion to the peak."""
+    text = ""
+    total = 0
+    for name, character in (*BARS.items(), ("held", "·")):
+        total += parts[name]
+        text += character * (round(BAR_WIDTH * total / longest) - len(text))
+    return text
+
+
+def _print_all(case: "Case", balancer: "Balancer", *, as_json: bool) -> None:
+    solutions = [balancer.least_peak(count) for count in range(1, balancer.most + 1)]
+    if as_json:
+        backbone = balancer.profile(1).backbone_flops
+        typer.echo(json.dumps([_row(solution, backbone) for solution in solutions], indent=2))
+        return
+    _print_curve(case, solutions, balancer.profile(1).backbone_flops)
+
+
+def _row(solution: "Solution", backbone_flops: int) -> dict[str, Any]:
+    return {
+        "module_count": solution.split.module_count,
+        "split_sizes": list(solution.split.sizes),
+        "predicted_peak_allocated_bytes": solution.predicted_peak_bytes,
+        "lower_bound_bytes": solution.lower_bound_bytes,
+        "optimal": solution.optimal,
+        "module_bytes": list(solution.module_bytes),
+        "theoretical_overhead": solution.added_flops / backbone_flops,
+    }
+
+
+def _print_curve(case: "Case", solutions: "Iterable[Solution]", backbone_flops: int) -> None:
+    from reports.units import format_percent, memory_unit  # noqa: PLC0415
+
+    rows = [_row(solution, backbone_flops) for solution in solutions]
+    largest = max(row["predicted_peak_allocated_bytes"] for row in rows)
+    least = min(row["predicted_peak_allocated_bytes"] for row in rows)
+    unit, show = memory_unit(largest)
+    console = Console()
+    console.print(
+        f"{case.method} · {case.network} · batch {case.batch_size}", style="bold", highlight=False, markup=False
+    )
+    table = Table("K", unit, "", "extra FLOPs", "sizes", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        peak = row["predicted_peak_allocated_bytes"]
+        bar = "█" * max(1, round(BAR_WIDTH * peak / largest)) + (" least" if peak == least else "")
+        sizes = ",".join(map(str, row["split_sizes"]))
+        table.add_row(str(row["module_count"]), show(peak), bar, format_percent(row["theoretical_overhead"]), sizes)
+    console.print(table, highlight=False)
+    console.print(
+        "Predicted from the pieces of a few simulated steps, in the allocator's blocks of 512 bytes; `peakbench split` "
+        "with one K simulates its split as well.",
+        style="dim",
+        highlight=False,
+    )
