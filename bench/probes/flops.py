@@ -1,19 +1,32 @@
 """Counts floating-point operations by what the training step is doing.
 
-Sees: convolutions, matrix products and attention, forward and backward, by torch's own formulas; a multiply-add counts
-two.
+Sees: convolutions, matrix products and attention, forward and backward, by torch's own formulas (but for gradients of
+weights of grouped convolutions, where torch forgets the groups); a multiply-add counts two.
 Does not see: batch norms, activations, pooling, interpolation, losses, optimizer arithmetic.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.simulator.torch_private import packet_of
+
+
+def _convolution_backward(gradient: Any, features: Any, weight: Any, *options: Any, **_: Any) -> int:
+    """Gradients of features and of weights cost what the forward does, each."""
+    transposed, output_mask = options[4], options[7]
+    places = (features if transposed else gradient).shape
+    forward = 2 * places[0] * prod(places[2:]) * weight.numel()
+    return forward * (output_mask[0] + output_mask[1])
+
+
+_OWN_FORMULAS: dict[Any, Callable[..., int]] = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 class FlopCounter(TorchDispatchMode):
@@ -41,7 +54,8 @@ class FlopCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(packet_of(func))
+        packet = packet_of(func)
+        formula = _OWN_FORMULAS.get(packet) or flop_registry.get(packet)
         if formula is not None:
             phase = self._phases[-1] if self._phases else "other"
             self.flops[phase] += formula(*args, **(kwargs or {}), out_val=result)

@@ -64,6 +64,26 @@ def test_a_forward_pass_costs_the_published_multiply_adds(name, expected):
     assert found == pytest.approx(expected, rel=2e-3 if expected > 1 else 1e-5)
 
 
+@pytest.mark.parametrize("name", ["resnet110", "densenet_bc_100_12", "vgg11_bn", "resnet50", "resnext101_32x8d"])
+def test_a_training_step_costs_three_forward_passes_but_for_the_gradient_of_the_image(name):
+    chain = build(name).train()
+    images = torch.empty(2, *chain.image_shape, device="meta")
+    with torch.device("meta"), FlopCounter() as counter:
+        chain(images).sum().backward()
+    first = next(layer for layer in chain.modules() if isinstance(layer, nn.Conv2d))
+    assert counter.total == 2 * (3 * macs_of(chain, images) - macs_of(first, images))
+
+
+@pytest.mark.parametrize(("groups", "transposed"), [(1, False), (4, False), (1, True), (4, True)])
+def test_gradients_of_a_convolution_cost_two_forward_passes(groups, transposed):
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    layer = kind(8, 16, 3, stride=2, padding=1, groups=groups, device="meta")
+    features = torch.empty(2, 8, 10, 12, device="meta", requires_grad=True)
+    with FlopCounter() as counter:
+        layer(features).sum().backward()
+    assert counter.total == 6 * macs_of(layer, features)
+
+
 def test_deep_supervision_of_deeplab_costs_the_published_multiply_adds():
     chain = build("deeplabv3_resnet101")
     assert [*chain.extra_losses] == [str(chain.unit_names.index("layer3.22"))]
