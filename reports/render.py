@@ -1,4 +1,4 @@
-"""Finished tables as text: for a terminal (rich), as markdown, CSV and JSON. Decides only where lines break."""
+"""Finished tables as text in every format: for a terminal, as markdown, CSV and JSON here, LaTeX and HTML beside."""
 
 import csv
 import json
@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from reports.html import to_html
+from reports.latex import to_latex
 from reports.layout import Column, Group, Table
 from reports.row import Row
 
-Format = Literal["rich", "markdown", "csv", "json"]
+Format = Literal["rich", "markdown", "latex", "html", "csv", "json"]
 
 GAPS = (2, 1)
 """Blanks between columns; the larger where it costs no further fold."""
@@ -28,7 +30,7 @@ def render(tables: Sequence[Table], format: Format, console_width: int = 80) -> 
 
     Args:
         tables: what a report built.
-        format: `rich` and `markdown` show texts; `csv` and `json` keep raw values under the names of `Row`.
+        format: `csv` and `json` keep raw values under the names of `Row`, the others show texts.
         console_width: characters per line of the terminal, for `rich`; a wider table is folded between its groups.
     """
     return FORMATS[format](tables, console_width)
@@ -81,6 +83,8 @@ def _to_json(tables: Sequence[Table], _: int) -> str:
 FORMATS: dict[Format, Callable[[Sequence[Table], int], str]] = {
     "rich": _to_rich,
     "markdown": _to_markdown,
+    "latex": lambda tables, _: to_latex(tables),
+    "html": lambda tables, _: to_html(tables),
     "csv": _to_csv,
     "json": _to_json,
 }

@@ -12,6 +12,8 @@ class Format(StrEnum):
 
     RICH = "rich"
     MARKDOWN = "markdown"
+    LATEX = "latex"
+    HTML = "html"
     CSV = "csv"
     JSON = "json"
 
@@ -26,7 +28,7 @@ def report(
 
     Example:  peakbench report overhead --run runs/cifar
 
-    Example:  peakbench report memory --run runs/cifar --format markdown
+    Example:  peakbench report memory --run runs/cifar --format latex > memory.tex
     """
     from reports.render import render  # noqa: PLC0415 - pandas and pyarrow only where records are read
     from reports.tables import find_report  # noqa: PLC0415
