@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from reports.layout import Group, column
+from reports.published import IMAGE_SIZES
 from reports.row import Row, Workload
 from reports.units import (
     NOTHING,
@@ -13,6 +14,9 @@ from reports.units import (
     memory_unit,
 )
 
+OWN_SIZES = {**IMAGE_SIZES, "cityscapes": (512, 1024)}
+"""Height and width of images that go without saying."""
+
 
 def in_words(status: str) -> str:
     """Why a row has no reading: `out of memory`, `not run`; a finished row just has none."""
@@ -20,8 +24,17 @@ def in_words(status: str) -> str:
 
 
 def name_workload(workload: Workload) -> str:
-    """`resnet110 on cifar10`, with what is not the papers' precision and optimizer."""
-    unusual = [value for value in (workload.precision, workload.optimizer) if value not in ("float32", "sgd")]
+    """`resnet110 on cifar10`, with what differs from the papers' options and the dataset's own size of images."""
+    size = workload.height_and_width
+    words = {
+        "x".join(map(str, size)): size != OWN_SIZES.get(workload.dataset, size),
+        workload.precision: workload.precision != "float32",
+        "no TF32": not workload.tf32,
+        workload.memory_format: workload.memory_format != "contiguous",
+        "cudnn.benchmark": workload.cudnn_benchmark,
+        workload.optimizer: workload.optimizer != "sgd",
+    }
+    unusual = [word for word, differs in words.items() if differs]
     return f"{workload.network} on {workload.dataset}" + (f" ({', '.join(unusual)})" if unusual else "")
 
 

@@ -1,7 +1,8 @@
 """Measurements side by side, like only with like.
 
-One comparison is one network, dataset, image size, precision and optimizer; its simulated rows share one batch size,
-device and version, and so do its measured rows. Whatever differs in any of these makes another comparison.
+One comparison is one network, dataset, image size and set of options, such as precision and optimizer; its simulated
+rows share one batch size, device and version, and so do its measured rows. Whatever differs in any of these makes
+another comparison.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -15,7 +16,7 @@ from results.record import Measurement
 DATASETS = tuple(published.DATASETS)
 NETWORKS = tuple(published.NETWORKS)
 METHODS = (*published.WHOLE, *published.EQUAL)
-SPLIT_POLICIES = ("equal", "balanced")
+SPLIT_POLICIES = ("equal", "merge_stem", "released", "balanced")
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -100,7 +101,8 @@ def _rank_comparison(comparison: Comparison) -> tuple[object, ...]:
     return (
         *_rank(workload.dataset, DATASETS),
         *_rank(workload.network, NETWORKS),
-        (workload.image_size, workload.precision, workload.optimizer),
+        (*workload.height_and_width, workload.precision, not workload.tf32, workload.memory_format),
+        (workload.cudnn_benchmark, workload.optimizer),
         tuple((setting.batch_size, str(setting)) if setting else (0, "") for setting in settings),
     )
 
@@ -111,16 +113,20 @@ def _rank_case(case: tuple[str, int, str]) -> tuple[object, ...]:
 
 
 def _rank_method(method: str) -> tuple[float, str]:
-    """Known methods in their order; one with other options, such as `checkpoint[segments=2]`, behind its kin."""
+    """Known methods in their order; others, such as `checkpoint[segments=2]`, behind those of the same parts."""
     if method in METHODS:
         return (METHODS.index(method), method)
-    kin = [place for place, known in enumerate(METHODS) if _name_of(known) == _name_of(method)]
-    return (kin[-1] + 0.5 if kin else len(METHODS), method)
+    for part_count in (None, 1):
+        names = _part_names(method)[:part_count]
+        kin = [place for place, known in enumerate(METHODS) if _part_names(known) == names]
+        if kin:
+            return (kin[-1] + 0.5, method)
+    return (len(METHODS), method)
 
 
-def _name_of(method: str) -> str:
-    """Name of a method spec, without its options and what is added to it."""
-    return method.partition("+")[0].partition("[")[0]
+def _part_names(method: str) -> list[str]:
+    """Names of the parts of a method spec, without their options."""
+    return [part.partition("[")[0] for part in method.split("+")]
 
 
 def _rank(name: str, known: Sequence[str]) -> tuple[int, str]:
@@ -134,7 +140,11 @@ def _workload_of(row: Measurement) -> Workload:
         network=case.network,
         dataset=case.dataset,
         image_size=case.image_size,
+        image_width=case.image_width,
         precision=case.precision,
+        tf32=case.tf32,
+        memory_format=case.memory_format,
+        cudnn_benchmark=case.cudnn_benchmark,
         optimizer=case.optimizer,
     )
 

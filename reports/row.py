@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from reports.published import IMAGE_SIZES, published, published_ratio, published_step_ratio
-from results.record import Measurement, Readings
+from reports.published import IMAGE_SIZES, Place, published, published_ratio, published_step_ratio
+from results.record import Case, Measurement, Readings
 from results.statistics import median, paired_ratio
 
 NOT_RUN = "not_run"
@@ -22,9 +22,18 @@ class Workload:
     network: str
     dataset: str
     image_size: int
-    """Height and width of the images in pixels."""
+    """Height of the images in pixels, and their width unless `image_width` says otherwise."""
+    image_width: int | None
     precision: str
+    tf32: bool
+    memory_format: str
+    cudnn_benchmark: bool
     optimizer: str
+
+    @property
+    def height_and_width(self) -> tuple[int, int]:
+        """Size of the images in pixels."""
+        return self.image_size, self.image_width or self.image_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +43,11 @@ class Row:
     network: str
     dataset: str
     image_size: int
+    image_width: int | None
     precision: str
+    tf32: bool
+    memory_format: str
+    cudnn_benchmark: bool
     optimizer: str
     method: str
     module_count: int
@@ -82,6 +95,9 @@ class Row:
     inference_count: int | None
     published_inference_ratio: float | None
     published_inference_source: str | None
+    published_test_error: float | None
+    """In per cent; top-1 on ImageNet."""
+    published_test_error_source: str | None
 
 
 def join_case(
@@ -133,7 +149,7 @@ def join_case(
         simulation_error=None if accuracy is None else accuracy - 1,
         **_time("step", right.step_seconds, right.reference_step_seconds, case.method),
         **_time("inference", right.inference_seconds, right.reference_inference_seconds, case.method),
-        **_publish(workload, case.method, case.module_count, case.split_policy),
+        **_publish(workload, case),
     )
 
 
@@ -163,23 +179,47 @@ def _time(kind: str, seconds: Sequence[float] | None, reference: Sequence[float]
     }
 
 
-def _publish(workload: Workload, method: str, module_count: int, split_policy: str) -> dict[str, Any]:
-    """The published fields; all papers trained in float32, on images of the dataset's own size."""
-    comparable = workload.precision == "float32" and workload.image_size == IMAGE_SIZES.get(workload.dataset)
-    place = (workload.dataset, workload.network, method if comparable else "", module_count, split_policy)
-    memory = published("training_memory", *place)
-    peak = published_ratio("training_memory", *place)
-    overhead = published("overhead_theoretical", *place)
-    step = published_step_ratio(*place)
-    inference = published_ratio("inference_time", *place)
-    return {
-        "published_memory_gb": memory and memory.value,
-        "published_peak_ratio": peak and peak.value,
-        "published_memory_source": memory and memory.source,
-        "published_theoretical_overhead": overhead and overhead.value / 100,
-        "published_theoretical_source": overhead and overhead.source,
-        "published_step_ratio": step and step.value,
-        "published_step_source": step and step.source,
-        "published_inference_ratio": inference and inference.value,
-        "published_inference_source": inference and inference.source,
+def _publish(workload: Workload, case: Case) -> dict[str, Any]:
+    """The published fields of a case."""
+    place = _place_of(workload, case)
+    figures = {
+        "memory": published("training_memory", place),
+        "peak_ratio": published_ratio("training_memory", place),
+        "theoretical": published("overhead_theoretical", place),
+        "step": published_step_ratio(place),
+        "inference": published_ratio("inference_time", place),
+        "test_error": published("test_error", place),
     }
+    value = {name: figure and figure.value for name, figure in figures.items()}
+    source = {name: figure and figure.source for name, figure in figures.items()}
+    return {
+        "published_memory_gb": value["memory"],
+        "published_peak_ratio": value["peak_ratio"],
+        "published_memory_source": source["memory"],
+        "published_theoretical_overhead": None if value["theoretical"] is None else value["theoretical"] / 100,
+        "published_theoretical_source": source["theoretical"],
+        "published_step_ratio": value["step"],
+        "published_step_source": source["step"],
+        "published_inference_ratio": value["inference"],
+        "published_inference_source": source["inference"],
+        "published_test_error": value["test_error"],
+        "published_test_error_source": source["test_error"],
+    }
+
+
+def _place_of(workload: Workload, case: Case) -> Place:
+    """Where papers print a case: all trained in float32, and all but those on Cityscapes on images of one size."""
+    height, width = workload.height_and_width
+    # Of the batch of two GPUs each had half.
+    conditions = f"batch {2 * case.batch_size}; crop {height}x{width}" if workload.dataset == "cityscapes" else ""
+    comparable = workload.precision == "float32" and (
+        bool(conditions) or (height, width) == IMAGE_SIZES.get(workload.dataset)
+    )
+    return Place(
+        dataset=workload.dataset if comparable else "",
+        network=workload.network,
+        method=case.method,
+        module_count=case.module_count,
+        split_policy=case.split_policy,
+        conditions=conditions,
+    )

@@ -125,7 +125,17 @@ def test_a_batch_joins_the_same_batch_of_the_other_kind_or_else_its_largest(simu
 
 
 @pytest.mark.parametrize(
-    "option", [{"dataset": "svhn"}, {"network": "resnet32"}, {"precision": "bfloat16"}, {"image_size": 64}]
+    "option",
+    [
+        {"dataset": "svhn"},
+        {"network": "resnet32"},
+        {"precision": "bfloat16"},
+        {"image_size": 64},
+        {"image_width": 64},
+        {"tf32": False},
+        {"memory_format": "channels_last"},
+        {"cudnn_benchmark": True},
+    ],
 )
 def test_workloads_are_never_mixed(simulated, option):
     first, second = compare([simulated("e2e", gib=8), simulated("dgl", 2, gib=4, **option)])
@@ -154,6 +164,13 @@ def test_a_method_with_options_follows_its_kin(simulated):
     (comparison,) = compare([simulated(method, gib=1) for method in methods])
     shown = [row.method for row in comparison.rows]
     assert shown == ["checkpoint", "checkpoint[segments=2]", "dgl", "infopro[contrast]", "infopro[softmax]+checkpoint"]
+
+
+def test_an_addition_follows_the_same_addition(simulated):
+    methods = ["dgl+mlaan[c=3]", "dgl+mlaan", "dgl[head=1c1f]", "dgl", "contsup[E]+backlink[3]", "contsup[E]", "mlaan"]
+    (comparison,) = compare([simulated(method, gib=1) for method in methods])
+    expected = ["dgl", "dgl[head=1c1f]", "contsup[E]", "contsup[E]+backlink[3]", "mlaan", "dgl+mlaan", "dgl+mlaan[c=3]"]
+    assert [row.method for row in comparison.rows] == expected
 
 
 def test_k_ascends_as_a_number_and_splits_of_one_k_stay_apart(simulated):
