@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from bench.cases import CaseError
 from bench.short_chain import shorten
 from bench.simulator.model import Model, read_model
 from bench.simulator.pieces import AFTER, UPDATE, Key, PieceError, Stretch
@@ -38,10 +39,11 @@ Kinds = tuple[Terms, Terms, Terms]
 """Of the first local module, of those between, and of the last."""
 BOTH: Terms = (True, True)
 HEAD = "head"
+ADDING = ("loss", "adding")
 UNIT_PARTS = ("forward", "backward", "recompute", "resume")
 
 
-class ProfileError(RuntimeError):
+class ProfileError(CaseError):
     """A step that is not the sum of its pieces: its memory under other splits cannot be computed from them."""
 
 
@@ -153,8 +155,16 @@ class Profiler:
                 name = (terms, module.units[-1])
                 self._note_network(trace, k, name, "auxiliary", network.auxiliaries[str(k)])
                 self._note((name, "closing"), trace.pieces.get(Key(k, "closing"), NOTHING))
+            adding = trace.pieces.get(Key(k, "adding"), NOTHING)
+            if any(self._has_loss(unit) for unit in module.units):
+                self._note(ADDING, adding)
+            elif adding != NOTHING:
+                raise ProfileError(f"{self.case.method} does something of its own between a loss and its backward")
         self._note_totals(trace)
         return trace
+
+    def _has_loss(self, unit: int) -> bool:
+        return str(unit) in self.short.extra_losses
 
     def _note_unit(self, trace: Trace, module: int, name: UnitName) -> None:
         unit = self.short.unit_names[name.unit]
@@ -248,6 +258,7 @@ class Profiler:
             base_bytes=sum(self._others) + backbone + head.persistent_bytes,
             units=tuple(units[unit] for unit in like),
             head=replace(head, persistent_bytes=0, flops=0),
+            adding=self._pieces.get(ADDING, NOTHING),
             auxiliaries=tuple(tuple(networks.get((kind, unit), NetworkCost()) for unit in like) for kind in terms),
             kinds=(terms.index(kinds[0]), terms.index(kinds[1]), terms.index(kinds[2])) if terms else (0, 0, 0),
             contexts=contexts,
@@ -271,6 +282,7 @@ class Profiler:
         }
         return UnitCost(
             **stretches,
+            extra_loss=self._has_loss(unit),
             gradient_bytes=facts.gradient_bytes,
             update_bytes=update_per_byte * facts.gradient_bytes,
             flops=facts.flops,

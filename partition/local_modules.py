@@ -93,9 +93,15 @@ class _Cores:
         self.delta = np.zeros((count, count), dtype=self.dtype)
         self.peak = np.zeros((count, count), dtype=self.dtype)
         grow = self._grow if profile.segments is None else self._grow_segments
-        for size, (delta, peak) in enumerate(grow(), start=1):
-            start = np.arange(count - size + 1)
-            self.delta[start, start + size - 1], self.peak[start, start + size - 1] = delta, peak
+        losses = np.cumsum([0, *(unit.extra_loss for unit in profile.units)])
+        for extra in {bool(losses[-1]), False}:
+            ends = [end.forward for end in self.ends], [profile.adding if extra else NOTHING] * count
+            backward = self._pair([end.backward for end in self.ends])
+            pairs = [*map(self._pair, ends), backward]
+            for size, (delta, peak) in enumerate(grow(pairs), start=1):
+                start = np.arange(count - size + 1)
+                start = start[(losses[start + size] > losses[start]) == extra]
+                self.delta[start, start + size - 1], self.peak[start, start + size - 1] = delta[start], peak[start]
         self.closing = self._pair([end.closing for end in self.ends])
         self.persistent, self.kept, *self.of_ends = (
             self._array([getattr(end, name) for end in self.ends])
@@ -139,10 +145,9 @@ class _Cores:
             "flops": flops,
         }
 
-    def _grow(self) -> Any:
-        """Stretches of all modules of 1, 2, .. units, by their first unit."""
+    def _grow(self, ends: list[Pair]) -> Any:
+        """Stretches of all modules of 1, 2, .. units by their first unit, given those of the networks at their ends."""
         count = len(self.profile.units)
-        ends = [self._pair([end.forward for end in self.ends]), self._pair([end.backward for end in self.ends])]
         inside, first = (
             (self._units("forward", (place, Place.INSIDE)), self._units("backward", (place, Place.INSIDE)))
             for place in (Place.INSIDE, self.first)
@@ -159,10 +164,9 @@ class _Cores:
             yield _join([_cut(first[0], here), core, _cut(first[1], here)])
             core = _join([_cut(inside[0], here), core, _cut(inside[1], here)])
 
-    def _grow_segments(self) -> Any:
+    def _grow_segments(self, ends: list[Pair]) -> Any:
         """The same with checkpointed segments, which lie otherwise in every length."""
         count = len(self.profile.units)
-        ends = [self._pair([end.forward for end in self.ends]), self._pair([end.backward for end in self.ends])]
         for size in range(1, count + 1):
             segments = find_segments(self.profile.segments, size)
             sides = find_sides(segments, self.first)

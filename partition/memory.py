@@ -92,7 +92,10 @@ def module_stretches(profile: CostProfile, units: range, context: NetworkCost, e
     yield context.forward
     for unit, side in zip(units, sides, strict=True):
         yield costs[unit].forward[side]
-    yield from (end.forward, end.backward)
+    yield end.forward
+    if any(costs[unit].extra_loss for unit in units):
+        yield profile.adding
+    yield end.backward
     for segment in reversed(segments):
         if profile.segments is not None:
             yield costs[units[segment[-1]]].resume[sides[segment[-1]]]

@@ -60,6 +60,8 @@ class UnitCost:
     """Gradients of its parameters."""
     update_bytes: int = 0
     """What the optimizer takes for its parameters while it runs."""
+    extra_loss: bool = False
+    """The network has a loss of its own behind it, which is added to that of its module."""
     flops: int = 0
     """Floating-point operations of its forward."""
     parameter_count: int = 0
@@ -92,6 +94,8 @@ class CostProfile:
     units: tuple[UnitCost, ...]
     head: NetworkCost
     """Head and loss of the last module; its persistent bytes are part of the base, its operations of the backbone."""
+    adding: Stretch = NOTHING
+    """Adding a module's loss and those behind its units, between the forward and the backward of its end network."""
     auxiliaries: tuple[tuple[NetworkCost, ...], ...] = ()
     """[kind][unit]: auxiliary networks of a module that ends with this unit; no kind: one module only."""
     kinds: tuple[int, int, int] = (0, 0, 0)

@@ -26,7 +26,8 @@ class Key:
     module: int
     """Local module; -1 for what comes before the first and after the last."""
     part: str
-    """`context`, `forward`, `loss`, `resume`, `recompute`, `backward`, `closing`, `update`, `before` or `after`."""
+    """`before`, `context`, `forward`, `loss`, `adding`, `resume`, `recompute`, `backward`, `closing`, `update` or
+    `after`."""
     unit: str | None = None
     of_backward: bool = False
     """For `context` and `loss`: their backward."""
@@ -80,6 +81,8 @@ class _Cutter:
         """Between places: what follows a backward closes its module, anything else belongs to the piece before."""
         if self.key.part in ("backward", "recompute") or self.key.of_backward:
             return Key(self.key.module, "closing")
+        if self.key.part == "loss":
+            return Key(self.key.module, "adding")
         return Key(-1, AFTER) if self.key.part == UPDATE else self.key
 
     def _visit_backward(self, place: Place, module: int) -> Key:
@@ -89,7 +92,7 @@ class _Cutter:
             return Key(module, "loss", of_backward=True)
         if place.of == "context":
             return Key(module, "context", of_backward=True)
-        return Key(module, "loss", of_backward=True) if self.key.part in ("loss", "forward") else self.key
+        return Key(module, "loss", of_backward=True) if self.key.part in ("loss", "adding", "forward") else self.key
 
 
 def cut_step(stream: Stream, step: int) -> dict[Key, Stretch]:

@@ -114,6 +114,13 @@ def test_added_flops_are_those_of_the_simulated_step():
     assert added / profile.backbone_flops == pytest.approx(readings.theoretical_overhead)
 
 
+def test_losses_of_the_network_s_own_are_part_of_the_pieces():
+    profiler = Profiler(make_case(method="infopro[softmax]", network="deeplabv3_resnet101", batch_size=2))
+    for sizes in ((5, 25, 4), (31, 3)):
+        _, rounded = simulate("infopro[softmax]", "deeplabv3_resnet101", 2, Split(sizes))
+        assert predict(profiler, Split(sizes)) == rounded
+
+
 @pytest.mark.parametrize("method", ["backlink[l=4]", "mlaan"])
 def test_a_method_whose_modules_reach_into_others_is_refused(method):
     with pytest.raises(ProfileError, match="because of modules further away"):

@@ -52,7 +52,9 @@ def residual_profile(unit_count, seed=0, noise=0):
     return CostProfile(base_bytes=40 * MIB, units=tuple(units), head=head, auxiliaries=(tuple(auxiliaries),))
 
 
-def random_profile(seed, unit_count, largest=9, *, kinds=1, depth=0, segments=None, update_per_module=False):
+def random_profile(
+    seed, unit_count, largest=9, *, kinds=1, depth=0, segments=None, update_per_module=False, extra_losses=False
+):
     """A profile of numbers from 0 (net bytes from below 0), with ties where `largest` is small."""
     source = random.Random(seed)
 
@@ -86,6 +88,7 @@ def random_profile(seed, unit_count, largest=9, *, kinds=1, depth=0, segments=No
             gradient_bytes=number(),
             update_bytes=number(),
             flops=number(),
+            extra_loss=extra_losses and source.random() < 1 / 3,
         )
         for _ in range(unit_count)
     )
@@ -97,6 +100,7 @@ def random_profile(seed, unit_count, largest=9, *, kinds=1, depth=0, segments=No
         base_bytes=number(),
         units=units,
         head=network(),
+        adding=stretch(),
         auxiliaries=tuple(tuple(network() for _ in range(unit_count)) for _ in range(kinds)),
         kinds=tuple(source.randrange(kinds) for _ in range(3)),
         contexts={(unit, key): network() for unit in range(1, unit_count) for key in sorted(sources)} if depth else {},

@@ -23,6 +23,7 @@ PROFILES = st.builds(
     depth=st.sampled_from([0, 1, 2]),
     segments=st.sampled_from([None, 2, 5]),
     update_per_module=st.booleans(),
+    extra_losses=st.booleans(),
 )
 
 
@@ -111,6 +112,8 @@ def scale(part, factor):
         return tuple(scale(item, factor) for item in part)
     if isinstance(part, dict):
         return {key: scale(value, factor) for key, value in part.items()}
+    if isinstance(part, bool):
+        return part
     if isinstance(part, int):
         return part * factor
     kept = {"kinds", "shapes", "context_depth", "segments", "backbone_flops", "update_per_module"}
