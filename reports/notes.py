@@ -28,18 +28,18 @@ def split_note(rows: Sequence[Row]) -> str:
     return f"K: local modules, {policies.pop()} split." if len(policies) == 1 else "K: local modules, split as named."
 
 
-def memory_note(comparison: Comparison) -> str:
-    """Definition of the simulated peak, with its batch, device and version."""
+def memory_note(comparison: Comparison, batch: bool = True) -> str:
+    """Definition of the simulated peak, with its device, version and, where no column has it, its batch."""
     setting = comparison.simulated_setting
     if setting is None:
         return "Memory: not simulated in this run."
     sources = sorted({row.readings.workspace for row in comparison.simulated if row.readings.workspace} - {"none"})
     workspace = f"from {', '.join(sources)}" if sources else "not counted"
     where = f"{setting.device_name}, torch {setting.torch_version}"
+    at_batch = f"batch {setting.batch_size}, " if batch else ""
     return (
-        f"Memory: batch {setting.batch_size}, simulated ({where}): peak of allocated bytes in a steady training "
-        f"step, in the 512-byte blocks of torch's CUDA allocator; convolution workspace {workspace}. "
-        "GiB and MiB are 2^30 and 2^20 bytes."
+        f"Memory: {at_batch}simulated ({where}): peak of allocated bytes in a steady training step, in the 512-byte "
+        f"blocks of torch's CUDA allocator; convolution workspace {workspace}. GiB and MiB are 2^30 and 2^20 bytes."
     )
 
 
@@ -92,6 +92,7 @@ SOURCE_FIELDS = {
     "published_theoretical_overhead": "published_theoretical_source",
     "published_step_ratio": "published_step_source",
     "published_inference_ratio": "published_inference_source",
+    "published_test_error": "published_test_error_source",
 }
 """Field of a published figure -> field of its paper and table."""
 
@@ -103,10 +104,23 @@ def published_note(rows: Iterable[Row], *figures: str) -> str:
         rows: the rows shown.
         figures: the published fields shown of them.
     """
-    shown = [getattr(row, SOURCE_FIELDS[name]) for row in rows for name in figures if getattr(row, name) is not None]
-    if not shown:
+    return source_note(sources_of(rows, *figures))
+
+
+def sources_of(rows: Iterable[Row], *figures: str) -> list[str]:
+    """Paper and table of every published figure of these fields."""
+    return [getattr(row, SOURCE_FIELDS[name]) for row in rows for name in figures if getattr(row, name) is not None]
+
+
+def source_note(sources: Iterable[str]) -> str:
+    """Papers' tables with the conditions of their figures.
+
+    Args:
+        sources: such as `InfoPro Table 3`; may repeat.
+    """
+    listed = "; ".join(f"{source} ({SOURCES[source]})" for source in sorted(set(sources)))
+    if not listed:
         return "Paper: no published figure of these cases."
-    listed = "; ".join(f"{source} ({SOURCES[source]})" for source in sorted(set(shown)))
     return f"Paper: {listed}. Papers define memory and time in their own ways: compare ratios, each to its own E2E."
 
 

@@ -1,7 +1,7 @@
 """One case in one row: what was simulated, measured and published, each beside the same reading of E2E."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from reports.published import IMAGE_SIZES, Place, published, published_ratio, published_step_ratio
@@ -99,6 +99,13 @@ class Row:
     """In per cent; top-1 on ImageNet."""
     published_test_error_source: str | None
 
+    @property
+    def place(self) -> Place:
+        """Where papers print this case."""
+        workload = Workload(**{field.name: getattr(self, field.name) for field in fields(Workload)})
+        batch_size = self.simulated_batch_size or self.measured_batch_size or 0
+        return find_place(workload, self.method, self.module_count, self.split_policy, batch_size)
+
 
 def join_case(
     workload: Workload,
@@ -181,7 +188,7 @@ def _time(kind: str, seconds: Sequence[float] | None, reference: Sequence[float]
 
 def _publish(workload: Workload, case: Case) -> dict[str, Any]:
     """The published fields of a case."""
-    place = _place_of(workload, case)
+    place = find_place(workload, case.method, case.module_count, case.split_policy, case.batch_size)
     figures = {
         "memory": published("training_memory", place),
         "peak_ratio": published_ratio("training_memory", place),
@@ -207,19 +214,17 @@ def _publish(workload: Workload, case: Case) -> dict[str, Any]:
     }
 
 
-def _place_of(workload: Workload, case: Case) -> Place:
+def find_place(workload: Workload, method: str, module_count: int, split_policy: str, batch_size: int) -> Place:
     """Where papers print a case: all trained in float32, and all but those on Cityscapes on images of one size."""
     height, width = workload.height_and_width
     # Of the batch of two GPUs each had half.
-    conditions = f"batch {2 * case.batch_size}; crop {height}x{width}" if workload.dataset == "cityscapes" else ""
-    comparable = workload.precision == "float32" and (
-        bool(conditions) or (height, width) == IMAGE_SIZES.get(workload.dataset)
-    )
+    conditions = f"batch {2 * batch_size}; crop {height}x{width}" if workload.dataset == "cityscapes" else ""
+    own_size = bool(conditions) or (height, width) == IMAGE_SIZES.get(workload.dataset)
     return Place(
-        dataset=workload.dataset if comparable else "",
+        dataset=workload.dataset if own_size and workload.precision == "float32" else "",
         network=workload.network,
-        method=case.method,
-        module_count=case.module_count,
-        split_policy=case.split_policy,
+        method=method,
+        module_count=module_count,
+        split_policy=split_policy,
         conditions=conditions,
     )

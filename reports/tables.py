@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from reports import cells, notes
 from reports.comparison import Comparison, ReportError, compare
 from reports.contsup import table10, table12
+from reports.infopro import imagenet, segmentation
 from reports.layout import Group, Table, column
 from reports.row import Row
+from reports.topology import topology
 from reports.units import (
     format_change,
     format_gigabytes,
@@ -72,6 +74,9 @@ class Report:
 REPORTS = {
     "overhead": Report(overhead, "memory, FLOPs, parameters, step and inference time of every method beside E2E"),
     "memory": Report(memory, "memory saved and its price, as InfoPro's Table 3; measured beside simulated peaks"),
+    "topology": Report(topology, "memory of every context and its published error, as ContSup's Table 4"),
+    "imagenet": Report(imagenet, "memory, overheads and published errors on ImageNet, as InfoPro's Table 4"),
+    "segmentation": Report(segmentation, "memory, overheads and published scores on Cityscapes, as InfoPro's Table 5"),
     "table10": Report(table10, "inference time of methods that keep context, as ContSup's Table 10"),
     "table12": Report(table12, "time of a training step, methods down and K across, as ContSup's Table 12"),
 }

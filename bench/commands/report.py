@@ -19,7 +19,12 @@ class Format(StrEnum):
 
 
 def report(
-    name: Annotated[str, typer.Argument(help="overhead, memory, table10 (inference) or table12 (step time).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="overhead, memory, topology (context), imagenet, segmentation, table10 (inference) or table12 (steps)."
+        ),
+    ],
     run: Annotated[list[Path], typer.Option(help="Folder or Parquet file of a run; may be given again.")],
     format: Annotated[Format, typer.Option(help="How the tables are written.")] = Format.RICH,  # noqa: A002
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,

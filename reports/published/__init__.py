@@ -111,7 +111,7 @@ SOURCES = {
     "boundary is not printed",
     "InfoPro Table 14": "mean of 5 trials on the equal split",
     "MLAAN Table 1": "mean of 3 trials, 400 epochs; loss of InfoPro not stated",
-    "MLAAN Table 2": "ImageNet, 1 crop",
+    "MLAAN Table 2": "number of trials and crops not stated",
     "MLAAN Table 3": "batch 1024 (ImageNet: 128); tool, definition of memory and GPU not stated",
     "MLAAN Table 4": "400 epochs",
     "ContSup Table 1": "loss not stated, softmax by the released commands",

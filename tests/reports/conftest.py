@@ -123,6 +123,33 @@ def suite(simulated, measured):
 
 
 @pytest.fixture(scope="session")
-def suite_tables(suite):
-    """Name of a report -> its tables of the suite."""
-    return {name: report.build(suite) for name, report in REPORTS.items()}
+def imagenet_rows(simulated):
+    """InfoPro Table 4: memory of one GPU."""
+    options = {"dataset": "imagenet", "image_size": 224, "batch_size": 128}
+    return [
+        simulated("e2e", gib=16, network="resnet101", **options),
+        simulated("infopro[softmax]", 2, gib=9, network="resnet101", split_policy="7,27", **options),
+        simulated("mlaan[c=3]", 33, gib=14, network="resnet101", split_policy="merge_stem", **options),
+        simulated("e2e", network="resnext101_32x8d", status="out_of_memory", **options | {"batch_size": 64}),
+    ]
+
+
+@pytest.fixture(scope="session")
+def cityscapes_rows(simulated):
+    """InfoPro Table 5: two batches, two crops."""
+    options = {"dataset": "cityscapes", "network": "deeplabv3_resnet101", "split_policy": "20,14", "batch_size": 4}
+    small, large = ({"image_size": height, "image_width": 2 * height} for height in (512, 640))
+    weighted = "infopro[softmax,weights=1/0.1]"
+    return [
+        simulated("e2e", gib=16, **options, **small),
+        simulated("infopro[softmax]", 2, gib=10, theoretical_overhead=0.06, **options, **small),
+        simulated(weighted, 2, gib=14, theoretical_overhead=0.06, **options | {"batch_size": 6}, **small),
+        simulated("infopro[softmax]", 2, gib=15, theoretical_overhead=0.06, **options, **large),
+    ]
+
+
+@pytest.fixture(scope="session")
+def suite_tables(suite, imagenet_rows, cityscapes_rows):
+    """Name of a report -> its tables of a suite that has what it shows."""
+    suites = {"imagenet": imagenet_rows, "segmentation": cityscapes_rows}
+    return {name: report.build(suites.get(name, suite)) for name, report in REPORTS.items()}
