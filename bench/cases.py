@@ -25,7 +25,7 @@ def make_case(
     tf32: bool = True,
     memory_format: str = "contiguous",
     cudnn_benchmark: bool = False,
-    optimizer: str = "sgd",
+    optimizer: str | None = None,
     data: str = "synthetic",
 ) -> Case:
     """A case in canonical form.
@@ -41,7 +41,7 @@ def make_case(
         tf32: whether float32 may run as TF32 on a GPU.
         memory_format: `contiguous` or `channels_last`.
         cudnn_benchmark: whether cuDNN tries its algorithms.
-        optimizer: `sgd`, `adam` or `adamw`.
+        optimizer: `sgd`, `adam` or `adamw`; None for the method's own.
         data: `synthetic` or `loader`.
 
     Raises:
@@ -51,11 +51,17 @@ def make_case(
     backbone = get_network(network)
     images = get_dataset(dataset) if dataset else backbone.dataset
     spec = read_spec(method)
+    optimizer = optimizer or spec.parts.optimizer
     if batch_size < 2:  # noqa: PLR2004 - batch norm needs two values per channel
         raise CaseError(f"the batch needs at least 2 images, for batch norm to normalise (batch: {batch_size})")
     if spec.parts.local_loss is None and module_count != 1:
         raise CaseError(
             f"method '{spec}' trains the whole network as one module (modules: {module_count}): use --modules 1"
+        )
+    if data == "loader" and spec.parts.sequential and spec.parts.sequential.stored:
+        raise CaseError(
+            f"method '{spec}' trains on stored features, which are loaded in place of images: use synthetic data, or "
+            "cache=recompute"
         )
     if images.label_per_pixel != backbone.dataset.label_per_pixel:
         needed, found = "one label per image", "a label per pixel"

@@ -81,6 +81,10 @@ class Profiler:
             or (self.parts.context and self.parts.context.middles)
         ):
             raise ProfileError(f"a module of '{case.method}' costs what it does because of modules further away")
+        if self.parts.sequential:
+            raise ProfileError(f"'{case.method}' trains one module per step, in rounds, which split sums do not cover")
+        if self.parts.deeper:
+            raise ProfileError(f"the depth of the backbone of '{case.method}' follows from the number of modules")
         self.per_module = self.parts.step == "per_module"
         self.depth = self.parts.context.features if self.parts.context else 0
         self.chain = _build_chain(case, self.parts)

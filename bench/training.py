@@ -15,15 +15,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.splits import BALANCED, find_split
-from bench.workloads.data import synthetic_batch
+from bench.workloads.data import synthetic_batch, synthetic_features
 from bench.workloads.networks import network_for
 from bench.workloads.optimisation import find_recipe
 from methods.datasets import get_dataset
 from methods.engine import Observe, StepResult, TrainingNetwork
 from methods.registry import read_spec
+from methods.sequential import SequentialNetwork, build_training_network
 from results.record import Case
 
 SEED = 0
@@ -52,6 +53,8 @@ class Training:
     """Scales losses in float16; does nothing in other formats."""
     next_batch: NextBatch
     """Gives (images, labels) on the device."""
+    stored: Tensor | None = None
+    """Stored input of the module under training, resident on the device; None: nothing is stored."""
 
     def step(self) -> StepResult:
         """One training step: clear gradients, all forwards and backwards, update."""
@@ -62,12 +65,23 @@ class Training:
             if self.network.parts.step == "per_module":
                 result = self.network.training_step(images, labels, after_module=self._step_module)
             else:
-                result = self.network.training_step(images, labels)
+                result = self._train(images, labels)
                 with self.network.observe("optimizer", self.network.split.module_count - 1, None):
+                    self._clamp_gradients()
                     self.scaler.step(self.optimizers[0])
                 self.network.finish_step()
             self.scaler.update()
             return result
+
+    def _train(self, images: Tensor, labels: Tensor) -> StepResult:
+        if isinstance(self.network, SequentialNetwork):
+            return self.network.training_step(images, labels, features=self.stored)
+        return self.network.training_step(images, labels)
+
+    def _clamp_gradients(self) -> None:
+        if self.network.parts.clamp is not None:
+            self.scaler.unscale_(self.optimizers[0])
+            nn.utils.clip_grad_value_(self.optimizers[0].param_groups[0]["params"], self.network.parts.clamp)
 
     def infer(self) -> Tensor:
         """Logits of the deployed network for a batch, (batch, classes); leaves the network in evaluation mode.
@@ -125,7 +139,7 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     torch.manual_seed(SEED)
     with torch.device(device):
         chain = network.build(get_dataset(case.dataset), case.height_and_width)
-        built = TrainingNetwork(chain, split, spec.parts).train()
+        built = build_training_network(chain, split, spec.parts).train()
     return built.to(memory_format=MEMORY_FORMATS[case.memory_format])
 
 
@@ -142,8 +156,17 @@ def _settings(case: Case) -> dict[str, Any]:
     }
 
 
+def count_rounds(case: Case) -> int:
+    """Rounds of a case's method: one per module where modules are trained one after the other, else one."""
+    return case.module_count if read_spec(case.method).parts.sequential else 1
+
+
 def build_training(
-    case: Case, device: torch.device, next_batch: NextBatch | None = None, network: TrainingNetwork | None = None
+    case: Case,
+    device: torch.device,
+    next_batch: NextBatch | None = None,
+    training_round: int = 0,
+    network: TrainingNetwork | None = None,
 ) -> Training:
     """A case ready to run on `device`; on the meta device it runs without data, as CUDA would run it.
 
@@ -151,6 +174,7 @@ def build_training(
         case: what to train.
         device: where; for float16 on the meta device, inside `autocast_as_cuda`.
         next_batch: source of batches; None: one synthetic batch, resident on the device.
+        training_round: which of its rounds, from 0, where the method has rounds.
         network: in place of the case's own.
     """
     network = network or build_network(case, device)
@@ -160,14 +184,36 @@ def build_training(
         next_batch = partial(_same, _in_format(batch, memory_format))
     else:
         next_batch = partial(_convert, next_batch, memory_format)
-    per_module = network.parts.step == "per_module"
-    groups = network.module_parameters() if per_module else [[p for p in network.parameters() if p.requires_grad]]
+    stored = None
+    if isinstance(network, SequentialNetwork):
+        stored = _start_round(network, training_round, case, device)
+    groups = _parameter_groups(network)
     make = partial(OPTIMIZERS[case.optimizer], **_settings(case))
     scaler = torch.amp.GradScaler(_as_cuda(device), enabled=case.precision == "float16")
     network.scale_loss = scaler.scale
-    training = Training(case, network, tuple(map(make, groups)), scaler, next_batch)
+    training = Training(case, network, tuple(map(make, groups)), scaler, next_batch, stored)
     training.announce(network.observe)
     return training
+
+
+def _start_round(network: SequentialNetwork, k: int, case: Case, device: torch.device) -> Tensor | None:
+    """Begin round k, the rounds before taken as done; a batch of its stored inputs where the method stores them."""
+    with torch.device(device):
+        network.start_round(k)
+    if k == 0 or not network.sequential.stored:
+        return None
+    shape = network.chain.unit_shapes[network.split.last_units[k - 1]]
+    features = synthetic_features(shape, case.batch_size, device, seed=SEED)
+    return features.contiguous(memory_format=MEMORY_FORMATS[case.memory_format])
+
+
+def _parameter_groups(network: TrainingNetwork) -> list[list[nn.Parameter]]:
+    """What each optimizer updates."""
+    if isinstance(network, SequentialNetwork):
+        return [network.round_parameters()]
+    if network.parts.step == "per_module":
+        return network.module_parameters()
+    return [[parameter for parameter in network.parameters() if parameter.requires_grad]]
 
 
 def _as_cuda(device: torch.device) -> str:

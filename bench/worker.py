@@ -19,11 +19,11 @@ from bench.probes.limits import Limits
 from bench.probes.memory import KINDS, Peaks, measure_peaks, read_context
 from bench.probes.timing import WARM_UP_STEPS, time_pairs
 from bench.probes.workspaces import measure_workspace
-from bench.simulator.least_memory import find_least_memory
+from bench.simulator.least_memory import find_least_memory_of_all
 from bench.simulator.model import Model, model_of, read_model
-from bench.simulator.simulate import simulate_case
+from bench.simulator.simulate import join_rounds, simulate_case, simulate_rounds
 from bench.simulator.workspaces import ConvolutionSignature, format_table, runs_on_cudnn
-from bench.training import Training, build_training
+from bench.training import Training, build_training, count_rounds
 from bench.workloads.data import training_loader
 from methods.datasets import get_dataset
 from results.record import Case, Environment, Readings
@@ -48,9 +48,10 @@ def simulate(case: Case, report: Report) -> Readings:
     """Simulated readings of a case."""
     report("simulate")
     model = read_model()
-    readings, simulation = simulate_case(case, model)
+    rounds = simulate_rounds(case, model)
     report("find the least memory")
-    return replace(readings, least_memory_bytes=find_least_memory(simulation.stream, model.settings))
+    least = find_least_memory_of_all([one.simulation.stream for one in rounds], model.settings)
+    return replace(join_rounds(rounds)[0], least_memory_bytes=least)
 
 
 def describe_device(report: Report) -> dict[str, Any]:
@@ -109,8 +110,7 @@ def measure_memory(case: Case, report: Report) -> dict[str, Peaks]:
     """The CUDA allocator's peaks in the first and in the steady step of a case."""
     device = torch.device("cuda", 0)
     report("memory")
-    first, steady = measure_peaks(build_training(case, device).step, device)
-    return {"first": first, "steady": steady}
+    return _measure_rounds(case, device)
 
 
 def simulate_truth(truth: GroundTruth, report: Report) -> list[dict[str, Peaks]]:
@@ -120,13 +120,12 @@ def simulate_truth(truth: GroundTruth, report: Report) -> list[dict[str, Peaks]]
 
 def _simulate_true(case: Case, model: Model, report: Report) -> dict[str, Peaks]:
     report(f"simulate {case.label}")
-    _, simulation = simulate_case(case, model)
-    steps = {"first": simulation.first, "steady": simulation.steady}
-    return {
-        step: {kind: getattr(peak, f"{kind}_bytes") for kind in KINDS}
-        for step, peak in steps.items()
-        if peak is not None
-    }
+    peaks: dict[str, Peaks] = {}
+    for one in simulate_rounds(case, model):
+        for step, peak in (("first", one.simulation.first), ("steady", one.simulation.steady)):
+            if peak is not None:
+                _keep_highest(peaks.setdefault(step, {}), {kind: getattr(peak, f"{kind}_bytes") for kind in KINDS})
+    return peaks
 
 
 def measure(case: Case, device_name: str, limits: Limits, data_root: str | None, report: Report) -> Readings:
@@ -140,13 +139,14 @@ def measure(case: Case, device_name: str, limits: Limits, data_root: str | None,
     peaks = _measured_peaks(case, device) if device.type == "cuda" else {}
     report("build")
     batches = _loader_batches(case, data_root, device) if case.data == "loader" else None
-    method = build_training(case, device, batches)
+    rounds = [build_training(case, device, batches, number) for number in range(count_rounds(case))]
+    method = rounds[-1]
     e2e = replace(case, method="e2e", module_count=1, split_policy="equal")
     reference = method if case.method == "e2e" else build_training(e2e, device, batches)
     losses: list[torch.Tensor] = []
     report("training step")
     steps = time_pairs(
-        lambda: (losses.append(method.step().losses[-1]), _synchronize(device)),
+        lambda: (losses.extend([one.step().losses[-1] for one in rounds][-1:]), _synchronize(device)),
         lambda: (reference.step(), _synchronize(device)),
         limits,
         WARM_UP_STEPS[device.type],
@@ -186,14 +186,28 @@ def _infer(training: Training, device: torch.device) -> None:
 
 def _measured_peaks(case: Case, device: torch.device) -> dict[str, Any]:
     """The allocator's peaks as fields of `Readings`."""
-    first, steady = measure_peaks(build_training(case, device).step, device)
-    gc.collect()
-    torch.cuda.empty_cache()
+    peaks = _measure_rounds(case, device)
     return {
-        "first_step_peak_allocated_bytes": first["allocated"],
-        **{f"peak_{kind}_bytes": size for kind, size in steady.items()},
+        "first_step_peak_allocated_bytes": peaks["first"]["allocated"],
+        **{f"peak_{kind}_bytes": size for kind, size in peaks["steady"].items()},
         "workspace": "measured",
     }
+
+
+def _measure_rounds(case: Case, device: torch.device) -> dict[str, Peaks]:
+    """The allocator's peaks in the first and in the steady step, highest of all rounds of the case."""
+    peaks: dict[str, Peaks] = {"first": {}, "steady": {}}
+    for number in range(count_rounds(case)):
+        first, steady = measure_peaks(build_training(case, device, training_round=number).step, device)
+        _keep_highest(peaks["first"], first)
+        _keep_highest(peaks["steady"], steady)
+        gc.collect()  # the next round begins as in a new process
+        torch.cuda.empty_cache()
+    return peaks
+
+
+def _keep_highest(peaks: Peaks, others: Peaks) -> None:
+    peaks.update({kind: max(size, peaks.get(kind, 0)) for kind, size in others.items()})
 
 
 def _synchronize(device: torch.device) -> None:

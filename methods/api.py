@@ -90,6 +90,20 @@ class Leap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sequential:
+    """Rounds: local modules are trained one after the other, each to completion."""
+
+    stored: bool = False
+    """Inputs of the module under training are stored; else finished modules compute them in every step."""
+    ensemble: bool = False
+    """A round trains the modules before as well, and a copy of every round's network votes at inference."""
+    exponential: bool = False
+    """The loss of a round is the exponential of the mean."""
+    boosts: bool = False
+    """Rounds are weighed by boosting, image by image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """Weights of reconstruction (lambda1) and of the local loss (lambda2), interpolated from first to last module."""
 
@@ -129,10 +143,16 @@ class Parts:
     """Losses over windows of modules."""
     leap: Leap | None = None
     """Copies of later units in auxiliary networks."""
+    sequential: Sequential | None = None
+    """Rounds in which modules are trained; None: all in the same step."""
     segments: int | None = None
     """Checkpointed segments inside every module; None: keep all activations."""
     deeper: bool = False
     """The backbone gets as many more blocks as make up for InfoPro's auxiliary networks."""
+    optimizer: str = "sgd"
+    """The method's own, by the name a case gives it."""
+    clamp: float | None = None
+    """Most of a gradient's values, either way, when parameters are updated; None: as they are."""
     step: Literal["end", "per_module"] = "end"
     """When parameters are updated: once after the last module, or each module after its own backward."""
 

@@ -32,7 +32,8 @@ from partition import Split, SplitError, equal_split
 Observe = Callable[[str, int, int | None], AbstractContextManager[object]]
 """Called as observe(phase, module, unit) around every piece of a step; indices from 0, unit None outside `unit`.
 
-Phases: `unit` (forward), `window` (forward of a unit run again for a window), `extra loss` (the network's own deep
+Phases: `unit` (forward), `window` (forward of a unit run again for a window), `earlier` (forward of a
+unit of an earlier round's module), `extra loss` (the network's own deep
 supervision), `head`, `auxiliary` (head or decoder with its loss), `backward`, `context`, `recompute`, `optimizer`.
 """
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from methods import plugins
 from methods.api import Method, Option, Parts
+from methods.asy_infopro import ASY_INFOPRO
 from methods.backlink import BACKLINK
 from methods.backprop import E2E
+from methods.boostresnet import BOOSTRESNET
 from methods.checkpointing import CHECKPOINT
 from methods.contsup import CONTSUP
 from methods.dgl import DGL
+from methods.dib import DIB
 from methods.greedy import GREEDY, GREEDY_PLUS
 from methods.infopro import DECODER, INFOPRO
 from methods.mlaan import LAM, MLAAN, MLM
@@ -21,7 +24,10 @@ from methods.spec import SpecError, Term, parse_terms
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for method in (E2E, CHECKPOINT, GREEDY, GREEDY_PLUS, DGL, INFOPRO, CONTSUP, BACKLINK, MLAAN, MLM, LAM, DECODER)
+    for method in (
+        *(E2E, CHECKPOINT, GREEDY, GREEDY_PLUS, DGL, INFOPRO, CONTSUP, BACKLINK, MLAAN, MLM, LAM, DECODER),
+        *(ASY_INFOPRO, BOOSTRESNET, DIB),
+    )
 }
 
 
@@ -115,6 +121,18 @@ _CONTRADICTIONS: tuple[tuple[Callable[[Parts], bool], str], ...] = (
     (
         lambda parts: parts.deeper and any((parts.decoder, parts.link, parts.cascade, parts.leap)),
         "Greedy SL+ has the FLOPs of InfoPro by its added blocks alone; add parts to 'greedy'",
+    ),
+    (
+        lambda parts: parts.sequential is not None and (parts.link is not None or parts.cascade is not None),
+        "modules are trained one after the other, so no loss can reach a module before, which is finished",
+    ),
+    (
+        lambda parts: parts.sequential is not None and parts.leap is not None,
+        "modules are trained one after the other, so the later units that are copied are not trained yet",
+    ),
+    (
+        lambda parts: parts.sequential is not None and parts.sequential.boosts and parts.decoder,
+        "boosting weighs modules by what their classifiers say; a decoder belongs to 'asy_infopro'",
     ),
 )
 """What no spec may combine, and why."""

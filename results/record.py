@@ -104,7 +104,12 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What the probes saw; every field may be None."""
+    """What the probes saw; every field may be None.
+
+    A method in rounds trains one local module after the other. Its FLOPs and its seconds are then those of one step of
+    every round together, so that each module is trained once, as in a step of another method; its peaks are the highest
+    of any round, each begun in a fresh process; losses are the last round's.
+    """
 
     split_sizes: tuple[int, ...] | None = None
     """Units of every local module."""

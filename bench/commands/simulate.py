@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bench.cases import CaseError, make_case
 from bench.commands.options import PluginFiles
-from results.record import Case, Measurement
+from results.record import Case, Measurement, Readings
 
 if TYPE_CHECKING:
     from bench.simulator.model import Model
@@ -42,7 +42,9 @@ def simulate(
     cudnn_benchmark: Annotated[
         bool, typer.Option(help="Whether cuDNN tries its algorithms; their memory is known to --workspace cudnn.")
     ] = False,
-    optimizer: Annotated[str, typer.Option(help="sgd as in the papers, adam or adamw.")] = "sgd",
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd as in the papers, adam or adamw; the method's own by default.")
+    ] = None,
     device_profile: Annotated[
         str,
         typer.Option(help="Device that is modelled: A100, H100, H200, RTX3090, RTX4090, T4, V100, or a .json file."),
@@ -83,7 +85,7 @@ def simulate(
     from bench.simulator.model import read_model  # noqa: PLC0415 - torch only once the case is known to be right
 
     model = read_model(device_profile, workspace=workspace, allocator=allocator, limit_bytes=limit_bytes)
-    measurement, simulation = _simulate(case, model)
+    measurement, simulation, rounds = _simulate(case, model)
     if timeline is not None:
         _write_timeline(case, simulation, timeline)
     if as_json:
@@ -91,11 +93,11 @@ def simulate(
             {"category": category, "module": module, "unit": unit, "bytes": size}
             for (category, module, unit), size in simulation.holders().most_common()
         ]
-        typer.echo(
-            json.dumps(measurement.to_row() | {"peak_holders": held, "retries": _list_retries(simulation)}, indent=2)
-        )
+        parts = {"rounds": [asdict(one) for one in rounds]} if len(rounds) > 1 else {}
+        parts |= {"peak_holders": held, "retries": _list_retries(simulation)}
+        typer.echo(json.dumps(measurement.to_row() | parts, indent=2))
     else:
-        _print(measurement, simulation)
+        _print(measurement, simulation, rounds)
 
 
 def read_bytes(text: str | None) -> int | None:
@@ -112,14 +114,16 @@ def read_bytes(text: str | None) -> int | None:
     return int(float(match[1]) * 2 ** (10 * ["B", "KiB", "MiB", "GiB", "TiB"].index(match[2] or "B")))
 
 
-def _simulate(case: Case, model: "Model") -> "tuple[Measurement, Simulation]":
+def _simulate(case: Case, model: "Model") -> "tuple[Measurement, Simulation, list[Readings]]":
     from bench.environment import read_environment  # noqa: PLC0415 - as above
-    from bench.simulator.least_memory import find_least_memory  # noqa: PLC0415
-    from bench.simulator.simulate import simulate_case  # noqa: PLC0415
+    from bench.simulator.least_memory import find_least_memory_of_all  # noqa: PLC0415
+    from bench.simulator.simulate import join_rounds, simulate_rounds  # noqa: PLC0415
 
     started_at, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    readings, simulation = simulate_case(case, model)
-    readings = replace(readings, least_memory_bytes=find_least_memory(simulation.stream, model.settings))
+    rounds = simulate_rounds(case, model)
+    readings, simulation = join_rounds(rounds)
+    least = find_least_memory_of_all([one.simulation.stream for one in rounds], model.settings)
+    readings = replace(readings, least_memory_bytes=least)
     failed = simulation.failure
     measurement = Measurement(
         case=case,
@@ -133,10 +137,10 @@ def _simulate(case: Case, model: "Model") -> "tuple[Measurement, Simulation]":
         readings=readings,
         environment=read_environment(model.name),
     )
-    return measurement, simulation
+    return measurement, simulation, [one.readings for one in rounds]
 
 
-def _print(measurement: Measurement, simulation: "Simulation") -> None:
+def _print(measurement: Measurement, simulation: "Simulation", rounds: list[Readings]) -> None:
     from reports.units import format_gib, format_percent  # noqa: PLC0415
 
     case, readings = measurement.case, measurement.readings
@@ -158,7 +162,7 @@ def _print(measurement: Measurement, simulation: "Simulation") -> None:
         lines.add_row(f"[bold]peak {name}[/bold]", words)
     training, inference = ((macs or 0) / 1e9 for macs in (readings.training_macs, readings.inference_macs))
     facts = [
-        ("peak is at", str(simulation.peak.place) if simulation.peak else "-"),
+        ("peak is at", simulation.peak_place or "-"),
         ("", f"in {simulation.peak.operator}" if simulation.peak and simulation.peak.operator else ""),
         ("least memory", f"{format_gib(readings.least_memory_bytes)} GiB of segments still train"),
         *_describe_retries(simulation),
@@ -171,6 +175,8 @@ def _print(measurement: Measurement, simulation: "Simulation") -> None:
         if value:
             lines.add_row(f"[bold]{name}[/bold]", value)
     console.print(lines, highlight=False)
+    if len(rounds) > 1:
+        _print_rounds(rounds, console)
     _print_holders(simulation, console)
     console.print(
         f"Simulated for {measurement.environment.device_name}, convolution workspaces: {readings.workspace}; without "
@@ -203,6 +209,20 @@ def _describe_retries(simulation: "Simulation") -> list[tuple[str, str]]:
     words = ", ".join(f"{count} in step {step}" if step else f"{count} before" for step, count in by_step.items())
     first = f"first at {simulation.locate(retries[0].event)}: {describe(retries[0].efforts)}"
     return [("retries", f"{len(retries)} ({words}): memory went back to the device to serve a request"), ("", first)]
+
+
+def _print_rounds(rounds: list[Readings], console: Console) -> None:
+    """Peak and multiply-adds of every round of a method that trains modules one after the other."""
+    from reports.units import format_gib  # noqa: PLC0415
+
+    table = Table("round", "peak allocated\nGiB", "a training step\nG multiply-adds", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for number, one in enumerate(rounds, 1):
+        table.add_row(str(number), format_gib(one.peak_allocated_bytes), f"{(one.training_macs or 0) / 1e9:,.1f}")
+    console.print()
+    console.print(table, highlight=False)
+    console.print("multiply-adds above are those of one step of every round", style="dim", highlight=False)
 
 
 def _print_holders(simulation: "Simulation", console: Console) -> None:

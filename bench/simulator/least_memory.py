@@ -11,6 +11,7 @@ gone exactly the same way: upwards to the least amount it refused, downwards to 
 the lower bound and the answer is covered by such a stretch of a replay that failed.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from bench.simulator.allocator import SMALL_SEGMENT_BYTES, CachingAllocator, OutOfMemoryError, Settings, round_size
@@ -67,6 +68,17 @@ def find_least_memory(stream: Stream, settings: Settings) -> int | None:
             return trial.lowest
         limit = trial.next
     return best
+
+
+def find_least_memory_of_all(streams: Iterable[Stream], settings: Settings) -> int | None:
+    """Least limit with which each of several streams is served by itself, such as those of a method's rounds.
+
+    Returns:
+        None where one of them has none.
+    """
+    found = [find_least_memory(stream, settings) for stream in streams]
+    known = [limit for limit in found if limit is not None]
+    return max(known) if len(known) == len(found) else None
 
 
 def _lower_bound(stream: Stream, settings: Settings) -> int:

@@ -5,9 +5,11 @@ steady one, when the allocator's segments have settled as well.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -23,11 +25,12 @@ from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda
 from bench.simulator.tracker import StorageTracker, name_places, watch_training
 from bench.splits import BALANCED
-from bench.training import Training, build_training
+from bench.training import Training, build_training, count_rounds
 from results.record import Case, Readings
 
 META = torch.device("meta")
 STEPS = 3
+KINDS = ("requested", "allocated", "reserved")
 
 Holders = Counter[tuple[Category, int | None, str | None]]
 """Bytes by category, local module and unit."""
@@ -43,11 +46,22 @@ class Simulation:
     """Peaks of the first step, as far as it came; None where it did not begin."""
     steady: Peak | None
     """Peaks of the last step, as far as it came; None where it did not begin."""
+    training_round: int | None = None
+    """Which round of the method this is, from 1; None: it has no rounds."""
 
     @property
     def peak(self) -> Peak | None:
         """The peak of the last step that began."""
         return self.steady or self.first
+
+    @property
+    def peak_place(self) -> str | None:
+        """Where the peak lies, in words."""
+        return f"{self._round_words}{self.peak.place}" if self.peak else None
+
+    @property
+    def _round_words(self) -> str:
+        return "" if self.training_round is None else f"round {self.training_round}, "
 
     def holders(self) -> Holders:
         """What holds the peak; sums to its allocated bytes."""
@@ -72,7 +86,7 @@ class Simulation:
     def locate(self, event: int) -> str:
         """Place and step of an event, in words."""
         step = self.step_of(event)
-        return f"{self.stream.events[event].place}" + (f", step {step}" if step else "")
+        return f"{self._round_words}{self.stream.events[event].place}" + (f", step {step}" if step else "")
 
     def retries_by_step(self) -> Counter[int]:
         """How often memory had to go back to the device to serve a request, by step from 1; 0 is before the first."""
@@ -118,6 +132,17 @@ def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = No
     return _settle(tracker.stream, model)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """A simulated round of a method; a method that trains all modules in the same step has one."""
+
+    readings: Readings
+    """Of this round alone; the deployed network is the one at its end."""
+    simulation: Simulation
+    flops: Counter[str]
+    """Of a step, by phase."""
+
+
 def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Simulation]:
     """Simulate a case: its peaks, FLOPs and parameter counts, as on a CUDA device.
 
@@ -128,22 +153,54 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
     Returns:
         The readings of the case (without peaks where memory ran out), and the simulation behind them.
     """
+    return join_rounds(simulate_rounds(case, model))
+
+
+def simulate_rounds(case: Case, model: Model | None = None) -> list[Round]:
+    """Simulate every round of a case, each as in a process of its own; arguments as those of `simulate_case`."""
     if case.split_policy == BALANCED:
         from bench.balance import place_boundaries  # noqa: PLC0415 - which simulates cases itself
 
         case = place_boundaries(case, model)
     model = (model or read_model()).for_case(case)
     with autocast_as_cuda():
-        return _simulate_case(case, model)
+        return [_simulate_round(case, model, number) for number in range(count_rounds(case))]
 
 
-def _simulate_case(case: Case, model: Model) -> tuple[Readings, Simulation]:
+def join_rounds(rounds: Sequence[Round]) -> tuple[Readings, Simulation]:
+    """Readings of a case from those of its rounds, and the simulation of the round that needs most memory.
+
+    FLOPs are those of one step of every round, so that each module is trained once, as in a step of another method;
+    peaks are the highest of any round, the deployed network that of the last. Where a round runs out of memory there
+    are no peaks, and the simulation is that of the first such round.
+    """
+    if len(rounds) == 1:
+        return rounds[0].readings, rounds[0].simulation
+    failed = next((one for one in rounds if one.simulation.failure), None)
+    shown = failed or max(rounds, key=lambda one: one.readings.peak_allocated_bytes or 0)
+    flops = reduce(add, (one.flops for one in rounds))
+    peaks = {
+        name: None if failed else max(getattr(one.readings, name) or 0 for one in rounds)
+        for name in (*(f"peak_{kind}_bytes" for kind in KINDS), "first_step_peak_allocated_bytes")
+    }
+    readings = replace(
+        rounds[-1].readings,
+        training_flops=flops.total(),
+        training_macs=flops.total() // 2,
+        theoretical_overhead=theoretical_overhead(flops),
+        peak_phase=shown.readings.peak_phase,
+        **peaks,
+    )
+    return readings, shown.simulation
+
+
+def _simulate_round(case: Case, model: Model, number: int) -> Round:
     tracker, counter = StorageTracker(model.device), FlopCounter()
     with tracker, tracker.at(Place("build")):
-        training = build_training(case, META)
+        training = build_training(case, META, training_round=number)
     network = training.network
     images, labels = training.next_batch()
-    tracker.categorise((images, labels), "input")
+    tracker.categorise((images, labels, *([] if training.stored is None else [training.stored])), "input")
     training.announce(_Observer(tracker, counter, training))
     with tracker, as_on_cuda(model.device), choose_as_cuda():
         for _ in range(STEPS - 1):
@@ -152,6 +209,8 @@ def _simulate_case(case: Case, model: Model) -> tuple[Readings, Simulation]:
             _run_step(tracker, training)
         tracker.end_steps()
     simulation = _settle(tracker.stream, model)
+    if count_rounds(case) > 1:
+        simulation = replace(simulation, training_round=number + 1)
     steady = None if simulation.failure else simulation.steady
     readings = Readings(
         split_sizes=network.split.sizes,
@@ -164,20 +223,21 @@ def _simulate_case(case: Case, model: Model) -> tuple[Readings, Simulation]:
         peak_allocated_bytes=steady and steady.allocated_bytes,
         peak_reserved_bytes=steady and steady.reserved_bytes,
         first_step_peak_allocated_bytes=simulation.first.allocated_bytes if steady and simulation.first else None,
-        peak_phase=str(simulation.peak.place) if simulation.peak else None,
+        peak_phase=simulation.peak_place,
         workspace=model.workspace,
         **_count_inference(training, tracker),
     )
-    return readings, simulation
+    return Round(readings=readings, simulation=simulation, flops=counter.flops)
 
 
 def theoretical_overhead(flops: Counter[str]) -> float:
     """What a method adds to the arithmetic of a training step, from FLOPs by phase.
 
-    Auxiliary and context networks, and units that run again for a window, count by their forward over the backbone's
-    forward, as InfoPro's Table 3 does; recomputation by its share of everything else in the step.
+    Auxiliary and context networks, and units that run again for a window or a later round, count by their forward over
+    the backbone's forward, as InfoPro's Table 3 does; recomputation by its share of everything else in the step.
     """
-    backbone, added = flops["unit"] + flops["head"], flops["auxiliary"] + flops["context"] + flops["window"]
+    backbone = flops["unit"] + flops["head"]
+    added = sum(flops[phase] for phase in ("auxiliary", "context", "window", "earlier"))
     return added / backbone + flops["recompute"] / (flops.total() - flops["recompute"])
 
 

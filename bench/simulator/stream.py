@@ -20,6 +20,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 """In the order they are shown."""
 
 OUTSIDE = "outside the step"
+_FORWARDS = {"unit": "forward", "window": "forward for a window", "earlier": "forward for a later round"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class Place:
     """One stretch of a step; two visits of the same unit are two places."""
 
     phase: str
-    """`build`, `unit`, `window`, `head`, `auxiliary`, `context`, `backward`, `recompute` or `optimizer`."""
+    """`build`, `unit`, `window`, `earlier`, `head`, `auxiliary`, `context`, `backward`, `recompute` or `optimizer`."""
     module: int | None = None
     """Local module, from 0."""
     unit: str | None = None
@@ -36,7 +37,7 @@ class Place:
     """Phase of the forward whose backward this is."""
 
     def __str__(self) -> str:
-        words = {"unit": "forward", "window": "forward for a window"}.get(self.phase, self.phase)
+        words = _FORWARDS.get(self.phase, self.phase)
         if self.unit is not None:
             words += f" of unit {self.unit}"
         elif self.of is not None:
@@ -80,6 +81,7 @@ class Stream:
 _BY_PHASE: dict[str, Category] = {
     "unit": "activations",
     "window": "activations",
+    "earlier": "activations",
     "head": "activations",
     "recompute": "activations",
     "auxiliary": "auxiliary",

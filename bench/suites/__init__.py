@@ -36,7 +36,7 @@ class Grid:
     tf32: bool = True
     memory_format: str = "contiguous"
     cudnn_benchmark: bool = False
-    optimizer: str = "sgd"
+    optimizer: str | None = None
 
     def cases(self, batch_size: int) -> Iterator[Case]:
         """The cases of the grid at a batch size; all of one network and K together, methods in the grid's order."""

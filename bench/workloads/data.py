@@ -56,6 +56,16 @@ def synthetic_batch(
     return images.sub_(mean).div_(std).to(device), labels.to(device)
 
 
+def synthetic_features(
+    shape: tuple[int, int, int], batch_size: int, device: torch.device | str, seed: int = 0
+) -> Tensor:
+    """Random stored outputs of a finished module, float32, (batch, *shape), uniform in [0, 1], drawn as images are."""
+    if torch.device(device).type == "meta":
+        return torch.empty(batch_size, *shape, device=device)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.rand(batch_size, *shape, generator=generator, device="cpu").to(device)
+
+
 def training_loader(
     dataset: Dataset, root: Path | str, batch_size: int, workers: int = 0, seed: int = 0
 ) -> DataLoader[tuple[Tensor, int]]:

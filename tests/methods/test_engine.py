@@ -30,6 +30,10 @@ SPECS = {
               "mlaan[alone=later]"],
     "mlm": ["mlm", "mlm[c=3,loss_weights=1/1]", "mlm[c=3,forwards=repeat,alone=later]"],
     "lam": ["lam", "lam[momentum=0.9]"],
+    "asy_infopro": ["asy_infopro[softmax]", "asy_infopro[contrast]", "asy_infopro[contrast]+checkpoint[segments=2]",
+                    "asy_infopro[softmax,cache=store]"],
+    "boostresnet": ["boostresnet", "boostresnet+checkpoint[segments=2]"],
+    "dib": ["dib", "dib+checkpoint[segments=2]"],
     "decoder": ["contsup[R1E]+decoder", "dgl+decoder+checkpoint[segments=2]"],
 }  # fmt: skip
 BASES = ("greedy", "dgl", "infopro[softmax]", "infopro[contrast]", "contsup[E]", "contsup[R2E]", "backlink[2]", "mlaan",
@@ -49,7 +53,11 @@ def _sample_combinations(count):
     return sorted(found)
 
 
-ALL = [*(spec for specs in SPECS.values() for spec in specs), *_sample_combinations(24)]
+NAMED = [spec for specs in SPECS.values() for spec in specs]
+# Modules one after the other: what a step trains depends on the round, see test_sequential.py.
+SEQUENTIAL = [spec for spec in NAMED if read_spec(spec).parts.sequential]
+ALL = [*(spec for spec in NAMED if spec not in SEQUENTIAL), *_sample_combinations(24)]
+EXPONENTIAL = [spec for spec in SEQUENTIAL if read_spec(spec).parts.sequential.exponential]
 LOCAL = [spec for spec in ALL if read_spec(spec).parts.local_loss]
 ISOLATED = [spec for spec in LOCAL if not (read_spec(spec).parts.link or read_spec(spec).parts.cascade)]
 
@@ -60,7 +68,7 @@ def batch():
 
 
 def modules_of(spec):
-    return 4 if spec in LOCAL else 1
+    return 4 if spec in LOCAL or spec in SEQUENTIAL else 1
 
 
 def modules_without_a_loss(spec):
@@ -112,7 +120,7 @@ def test_every_trained_parameter_gets_a_gradient(spec, batch):
     assert [name for name in without if not name.endswith("bias")] == []
 
 
-@pytest.mark.parametrize("spec", ALL)
+@pytest.mark.parametrize("spec", [*ALL, *(spec for spec in SEQUENTIAL if spec not in EXPONENTIAL)])
 def test_one_module_equals_backprop(spec, batch):
     network = build(spec, 1).double()
     images, labels = batch[0].double(), batch[1]
@@ -127,7 +135,7 @@ def test_one_module_equals_backprop(spec, batch):
         assert torch.equal(network.chain.get_buffer(name), buffer), f"running statistics differ: {name}"
 
 
-@pytest.mark.parametrize("spec", ALL)
+@pytest.mark.parametrize("spec", [*ALL, *SEQUENTIAL])
 def test_the_same_seed_gives_the_same_step(spec, batch):
     first, second = build(spec, modules_of(spec), seed=3), build(spec, modules_of(spec), seed=3)
     assert all(
@@ -154,7 +162,7 @@ def test_a_local_loss_trains_its_own_module_and_nothing_else(spec, module, batch
     assert {id(p) for p in trained} == {id(p) for p in groups[module]}
 
 
-@pytest.mark.parametrize("spec", ALL)
+@pytest.mark.parametrize("spec", [*ALL, *SEQUENTIAL])
 def test_module_parameters_are_all_parameters_once(spec):
     network = build(spec, modules_of(spec))
     grouped = [id(p) for group in network.module_parameters() for p in group]
@@ -276,7 +284,7 @@ def test_checkpointing_keeps_only_segment_inputs_alive(batch):
     assert len(kept["checkpoint[segments=3]"]) < len(kept["e2e"]) / 3
 
 
-@pytest.mark.parametrize("spec", ALL)
+@pytest.mark.parametrize("spec", [*ALL, *SEQUENTIAL])
 def test_a_step_never_asks_the_device_for_a_number(spec):
     """On tensors without data, `.item()` and shapes that depend on data raise."""
     with torch.device("meta"):

@@ -5,8 +5,8 @@ import torch
 from bench.workloads.data import synthetic_batch
 from bench.workloads.networks import network_for
 from methods.datasets import DATASETS
-from methods.engine import TrainingNetwork
 from methods.registry import read_spec
+from methods.sequential import build_training_network
 from partition import parse_split
 
 TINY = "cifar_resnet14"
@@ -18,7 +18,7 @@ def build(spec, module_count, *, network=TINY, split="equal", seed=0):
     backbone = network_for(parts, network, module_count, size)
     torch.manual_seed(seed)
     chain = backbone.build(DATASETS["cifar10"], size)
-    return TrainingNetwork(chain, parse_split(split, backbone.unit_names, module_count), parts).train()
+    return build_training_network(chain, parse_split(split, backbone.unit_names, module_count), parts).train()
 
 
 def make_batch():

@@ -1,18 +1,17 @@
 """Writes the peaks that torch's CUDA allocator has in the third step of each case, for `test_simulate.py`.
 
+Of a method in rounds these are the highest of the third steps of all rounds.
+
 tests/oracle/hollow/run.sh DIR tests/oracle/record_peaks.py tests/bench/simulator/allocator_peaks.csv
 tests/oracle/hollow/run.sh DIR tests/oracle/record_peaks.py tests/bench/simulator/allocator_peaks_networks.csv networks
 """
 
 import csv
-import gc
 import sys
 from pathlib import Path
 
-import torch
-
 from bench.cases import make_case
-from bench.training import build_training
+from bench.worker import measure_memory
 
 METHODS = ("greedy", "dgl", "infopro[softmax]", "infopro[contrast]", "contsup[E]", "contsup[R1]", "contsup[R1E]")
 CASES = [
@@ -43,6 +42,18 @@ CASES = [
     ("mlaan+checkpoint[segments=2]", "resnet110", 4, 1024),
     ("e2e", "resnet110@96", 1, 128),
     ("infopro[softmax]", "resnet110@96", 4, 128),
+    *(
+        (method, "resnet32", 4, 1024)
+        for method in (
+            "greedy_plus",
+            "asy_infopro[softmax]",
+            "asy_infopro[contrast,cache=store]",
+            "asy_infopro[contrast]+checkpoint[segments=2]",
+            "boostresnet",
+            "dib",
+        )
+    ),
+    ("asy_infopro[contrast]", "resnet110", 2, 1024),
 ]
 NETWORKS = [
     ("e2e", "densenet_bc_100_12", 1, 256),
@@ -66,16 +77,8 @@ KINDS = ("requested", "allocated", "reserved")
 def read_peaks(method: str, network: str, modules: int, batch: int) -> list[int]:
     """Bytes of each kind in the third step."""
     case = make_case(method=method, network=network, module_count=modules, batch_size=batch)
-    training = build_training(case, torch.device("cuda"))
-    for _ in range(3):
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        training.step()
-    stats = torch.cuda.memory_stats()
-    del training
-    gc.collect()
-    torch.cuda.empty_cache()
-    return [stats[f"{kind}_bytes.all.peak"] for kind in KINDS]
+    peaks = measure_memory(case, print)["steady"]
+    return [peaks[kind] for kind in KINDS]
 
 
 if __name__ == "__main__":
