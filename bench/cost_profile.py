@@ -82,7 +82,9 @@ class Profiler:
         ):
             raise ProfileError(f"a module of '{case.method}' costs what it does because of modules further away")
         if self.parts.sequential:
-            raise ProfileError(f"'{case.method}' trains one module per step, in rounds, which split sums do not cover")
+            raise ProfileError(
+                f"'{case.method}' trains one module per step, in rounds, which no sum over a split covers"
+            )
         if self.parts.deeper:
             raise ProfileError(f"the depth of the backbone of '{case.method}' follows from the number of modules")
         self.per_module = self.parts.step == "per_module"

@@ -127,6 +127,15 @@ def test_a_method_whose_modules_reach_into_others_is_refused(method):
         Profiler(make_case(method=method, network="resnet32", module_count=4, batch_size=16))
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [("asy_infopro", "one module per step, in rounds"), ("greedy_plus", "follows from the number")],
+)
+def test_a_method_without_one_step_or_one_chain_is_refused(method, message):
+    with pytest.raises(ProfileError, match=message):
+        Profiler(make_case(method=method, network="resnet32", module_count=4, batch_size=16))
+
+
 def test_a_unit_that_remembers_how_often_it_ran_is_found_out(monkeypatch):
     # A step that is not the sum of its pieces: the same unit does something else every second time.
     class Moody(resnet_cifar.BasicBlock):
