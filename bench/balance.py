@@ -19,6 +19,7 @@ from bench.simulator.stream import categorise
 from bench.splits import BALANCED
 from bench.workloads.networks import get_network
 from methods.engine import is_even
+from methods.registry import read_spec
 from partition import Split, SplitError, equal_split
 from partition.baselines import block_partition, least_largest
 from partition.local_modules import local_modules
@@ -258,7 +259,14 @@ def search_by_simulation(case: Case, model: Model | None = None, most: int = 24)
     """A good split of a method without a profile: heuristics and their neighbours, each simulated; not proven.
 
     The lower bound is what every split holds all through the step: backbone, its optimizer state, and the batch.
+
+    Raises:
+        SplitError: the method has no one step, or no one backbone, whose boundaries could be placed.
     """
+    parts = read_spec(case.method).parts
+    if parts.sequential or parts.deeper:
+        why = "trains modules in rounds" if parts.sequential else "deepens the backbone by the number of modules"
+        raise SplitError(f"'{case.method}' {why}: its boundaries are not placed, name a split such as equal or sizes")
     stand_in = Balancer(replace(case, method="dgl"), model)
     model = stand_in.model
     count = case.module_count

@@ -10,10 +10,12 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.cases import CaseError, make_case
 from bench.probes.limits import Limits
+from bench.simulator.least_memory import find_least_memory
 from bench.simulator.model import read_model
 from bench.simulator.simulate import join_rounds, simulate_case, simulate_rounds
 from bench.training import build_training, count_rounds
-from bench.worker import measure
+from bench.worker import measure, simulate
+from partition import SplitError
 
 
 def case_of(method, modules=3, **options):
@@ -108,6 +110,22 @@ def test_boostresnet_steps_by_adam_with_clamped_gradients():
     largest = max(p.grad.abs().max().item() for p in training.network.round_parameters())
     assert largest == pytest.approx(0.1), "the exponential loss makes gradients that reach the bound"
     assert case_of("boostresnet", optimizer="sgd").optimizer == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("method", "why"), [("dib", "trains modules in rounds"), ("greedy_plus", "deepens the backbone")]
+)
+def test_boundaries_are_placed_only_for_one_step_on_one_backbone(method, why):
+    with pytest.raises(SplitError, match=f"'{method}' {why}.*name a split such as equal or sizes"):
+        simulate_case(case_of(method, split="balanced"))
+
+
+def test_least_memory_is_that_of_the_round_that_needs_most():
+    case = case_of("dib")
+    settings = read_model().settings
+    each = [find_least_memory(one.simulation.stream, settings) for one in simulate_rounds(case)]
+    assert simulate(case, lambda phase: None).least_memory_bytes == max(each)
+    assert min(each) < max(each)
 
 
 def test_stored_features_replace_loading():
