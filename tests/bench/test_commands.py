@@ -107,7 +107,8 @@ def test_under_a_limit_it_is_said_what_the_allocator_tried(peakbench):
 def test_options_of_a_case_are_options_of_simulate(peakbench):
     shown = json.loads(
         peakbench("simulate", "e2e", "--network", "cifar_resnet8", "--batch", "8", "--precision", "bfloat16",
-                  "--no-tf32", "--memory-format", "channels_last", "--cudnn-benchmark", "--optimizer", "adamw", "--json").stdout
+                  "--no-tf32", "--memory-format", "channels_last", "--cudnn-benchmark", "--optimizer", "adamw",
+                  "--json").stdout
     )  # fmt: skip
     names = ("precision", "tf32", "memory_format", "cudnn_benchmark", "optimizer")
     assert [shown[name] for name in names] == ["bfloat16", False, "channels_last", True, "adamw"]
