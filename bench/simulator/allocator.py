@@ -9,7 +9,7 @@ import re
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -462,7 +462,10 @@ def _room(block: _Block) -> int:
 
 def _cut(block: _Block, size: int) -> _Block:
     """Shorten a block to `size` bytes; return the rest, linked behind it."""
-    rest = replace(block, address=block.address + size, size=block.size - size, previous=block, next=block.next)
+    rest = _Block(
+        block.address + size, block.size - size, block.age, block.small, block.expandable, block.mapped,
+        previous=block, next=block.next, searches_before=block.searches_before, origin=block.origin,
+    )  # fmt: skip
     if rest.next is not None:
         rest.next.previous = rest
     block.next, block.size = rest, size

@@ -57,7 +57,7 @@ def test_workspaces_matter_to_the_comparison():
     assert any(not line.endswith(",0,0,0") for line in truth.workspaces[1:])
     header, *layers = truth.workspaces
     nothing = tuple(",".join((*line.split(",")[:-3], "0", "0", "0")) for line in layers)
-    without = replace(truth, workspaces=(header, *nothing))
+    without = replace(truth, workspaces=(header, *nothing), cases=truth.cases[:3])
     assert any(one.worst for one in summarise(rows_of(without)))
 
 
