@@ -13,9 +13,11 @@ from pathlib import Path
 from bench.balance import Balancer
 from bench.cases import make_case
 from bench.ground_truth import read_ground_truth
-from bench.simulator.simulate import simulate_case
 from bench.validate import Comparison, summarise
 from bench.worker import simulate_truth
+from docs import papers
+from docs.simulations import Asked, answer, prepare
+from docs.tables import write_table
 from reports.units import format_change, format_gib, format_percent
 from results.schema import SCHEMA
 
@@ -32,18 +34,12 @@ EXAMPLES = [
 ]
 
 
-def write_table(header: list[str], rows: list[list[str]]) -> str:
-    """A markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def resnet110() -> str:
     """What the methods cost on ResNet-110 and CIFAR-10, simulated."""
     rows = []
-    e2e, _ = simulate_case(make_case(method="e2e", network="resnet110"))
+    e2e = answer(Asked("e2e", "resnet110")).readings
     for method, module_count in EXAMPLES:
-        r, _ = simulate_case(make_case(method=method, network="resnet110", module_count=module_count))
+        r = answer(Asked(method, "resnet110", module_count)).readings
         rows.append(
             [
                 f"`{method}`",
@@ -144,12 +140,16 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "schema": ("docs/schema.md", schema),
     "splits": ("docs/splits.md", splits),
     "unit costs": ("docs/splits.svg", unit_costs),
+    "definitions": ("docs/papers.md", papers.definitions),
+    "cells": ("docs/papers.md", papers.cells),
+    "shared": ("docs/papers.md", papers.shared),
     "example": ("docs/adding-a-method.md", example),
 }
 
 
 def main() -> int:
     """Rewrite or check every part."""
+    prepare([*(Asked(method, "resnet110", module_count) for method, module_count in EXAMPLES), *papers.wanted()])
     stale = []
     for name, (file, write) in PARTS.items():
         path = ROOT / file

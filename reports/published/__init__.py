@@ -202,6 +202,26 @@ def published_step_ratio(place: Place) -> PublishedFigure | None:
     return None if overhead is None else replace(overhead, value=1 + overhead.value / 100, unit=RATIO)
 
 
+def printed_memory(source: str, dataset: str, network: str, method: str, module_count: str) -> float:
+    """GB of training memory in one cell of a table, all names as the paper prints them.
+
+    Args:
+        source: such as `InfoPro Table 3`.
+        dataset: such as `STL-10`.
+        network: such as `ResNet-110`.
+        method: such as `InfoPro* (softmax)`.
+        module_count: K; empty where none is printed.
+
+    Raises:
+        KeyError: there is no such cell.
+    """
+    figures = _read_figures().get(("training_memory", dataset, network, method, module_count), [])
+    for figure in figures:
+        if figure.source == source:
+            return figure.value
+    raise KeyError(f"{source} prints no memory of {method}, {network} on {dataset}, K = {module_count or 'none'}")
+
+
 def _figures(metric: Metric, place: Place) -> list[PublishedFigure]:
     where = (DATASETS.get(place.dataset), NETWORKS.get(place.network))
     figures = [
