@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.cases import CaseError
+from bench.commands.options import PluginFiles
 from bench.commands.simulate import read_bytes
 from bench.suites import load_suite
 from results.baseline import (
@@ -49,6 +50,7 @@ def check(
     bencher: Annotated[Path | None, typer.Option(help="Write peaks and FLOPs in Bencher's metric format.")] = None,
     time_limit: TimeLimit = 300.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print every case with before and now as JSON.")] = False,
+    _plugin: PluginFiles = None,
 ) -> None:
     """Simulate a suite again and compare with its baseline: bytes for the same torch, ratios to E2E across versions.
 
@@ -95,6 +97,7 @@ def update(
     suite: Annotated[str, typer.Argument(help="Suite by name or .toml file.")],
     baseline: BaselineFile = None,
     time_limit: TimeLimit = 300.0,
+    _plugin: PluginFiles = None,
 ) -> None:
     """Simulate a suite and make it the baseline, after showing what changes.
 

@@ -52,7 +52,8 @@ def list_methods(as_json: Json = False, _plugin: PluginFiles = None) -> None:
             console.print(f"    from: {plugin}", style="dim", highlight=False, markup=False)
         for option in (*method.begin_options, *method.options):
             values = option.values.replace(option.default, f"[bold]{option.default}[/bold]", 1)
-            console.print(f"    {option.name}={values}", highlight=False, soft_wrap=False)
+            unseen = "" if option.default in option.choices else f"  (default: [bold]{option.default}[/bold])"
+            console.print(f"    {option.name}={values}{unseen}", highlight=False, soft_wrap=False)
             console.print(f"        {option.help}", style="dim", highlight=False)
     console.print(
         "\nWrite a method as name, name\\[value] or name\\[option=value]; add parts with +, as in\n"
