@@ -29,7 +29,7 @@ FOLDER = Path("results") / "baselines"
 RATIO_TOLERANCE = 0.01
 """Growth of a ratio that is let pass where another torch is compared: kernels and temporaries differ a little."""
 
-BaselineFile = Annotated[Path | None, typer.Option(help="Baseline file.  [default: results/baselines/SUITE.json]")]
+BaselineFile = Annotated[Path | None, typer.Option(help="Baseline file; by default results/baselines/SUITE.json.")]
 TimeLimit = Annotated[float, typer.Option(min=1, help="Seconds after which a case is stopped.")]
 
 
@@ -38,7 +38,7 @@ def check(
     baseline: BaselineFile = None,
     anchor: Annotated[Path | None, typer.Option(help="An older baseline that is not rolled: catches drift.")] = None,
     tolerance: Annotated[
-        str | None, typer.Option(help="Growth to let pass: 2%, 4MiB or bytes.  [default: 0, or 1% across versions]")
+        str | None, typer.Option(help="Growth to let pass: 2%, 4MiB or bytes; by default 0, or 1% across versions.")
     ] = None,
     anchor_tolerance: Annotated[str, typer.Option(help="Growth to let pass since the anchor.")] = "5%",
     summary: Annotated[

@@ -33,7 +33,7 @@ class Device(StrEnum):
 def run(
     suite: Annotated[str, typer.Argument(help="Suite by name (see `peakbench suites`) or a .toml file.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run.  [default: runs/SUITE]", show_default=False)
+        Path | None, typer.Option(help="Folder of the run; by default runs/SUITE.", show_default=False)
     ] = None,
     device: Annotated[
         Device, typer.Option(help="Where steps are measured; auto takes a GPU where there is one.")
