@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {
     "parameters": "#332288",
@@ -38,8 +42,12 @@ class Timeline:
     """Where that is."""
 
 
-def draw_timeline(timeline: Timeline, path: Path) -> None:
-    """Stacked memory by category over the events of a step, with the peak marked and named.
+def new_figure(path: Path, size: tuple[float, float]) -> "Figure":
+    """An empty figure for a file.
+
+    Args:
+        path: the file it will be saved as.
+        size: width and height in inches.
 
     Raises:
         FigureError: the file's ending is not of a picture.
@@ -47,12 +55,31 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    known = canvas.get_supported_filetypes()
-    kind = path.suffix.removeprefix(".")
-    if kind not in known:
+    figure = Figure(figsize=size, layout="constrained")
+    if path.suffix.removeprefix(".") not in FigureCanvasAgg(figure).get_supported_filetypes():
         raise FigureError(f"cannot draw into {path}: the ending says the kind, such as .png, .svg or .pdf")
+    return figure
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write the file.
+
+    Raises:
+        FigureError: it cannot be written.
+    """
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise FigureError(f"cannot write {path}: {error.strerror}") from error
+
+
+def draw_timeline(timeline: Timeline, path: Path) -> None:
+    """Stacked memory by category over the events of a step, with the peak marked and named.
+
+    Raises:
+        FigureError: the file's ending is not of a picture.
+    """
+    figure = new_figure(path, (8, 4.5))
     axes = figure.subplots()
     events = range(len(timeline.reserved))
     shown = {name: values for name, values in timeline.categories.items() if any(values)}
@@ -79,4 +106,4 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right upper", frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)

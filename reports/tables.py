@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reports import cells, notes
+from reports.agreement import draw_memory
 from reports.comparison import Comparison, ReportError, compare
 from reports.contsup import table10, table12
 from reports.infopro import imagenet, segmentation
 from reports.layout import Group, Table, column
 from reports.row import Row
+from reports.splits import draw_splits, splits
 from reports.topology import topology
+from reports.tradeoff import draw_front, tradeoff
 from reports.units import (
     format_change,
     format_gigabytes,
@@ -21,6 +25,7 @@ from reports.units import (
 from results.record import Measurement
 
 Build = Callable[[Sequence[Measurement]], list[Table]]
+Draw = Callable[[Sequence[Measurement], Path], None]
 
 OVERHEAD_LEGEND = (
     "of E2E, x E2E: beside end-to-end training. extra FLOPs: auxiliary over backbone forwards, plus recomputation. "
@@ -69,14 +74,20 @@ class Report:
     build: Build
     summary: str
     """One line for listings."""
+    draw: Draw | None = None
+    """Its figure; None where it has none."""
 
 
 REPORTS = {
     "overhead": Report(overhead, "memory, FLOPs, parameters, step and inference time of every method beside E2E"),
-    "memory": Report(memory, "memory saved and its price, as InfoPro's Table 3; measured beside simulated peaks"),
+    "memory": Report(
+        memory, "memory saved and its price, as InfoPro's and MLAAN's Table 3; measured beside simulated", draw_memory
+    ),
     "topology": Report(topology, "memory of every context and its published error, as ContSup's Table 4"),
     "imagenet": Report(imagenet, "memory, overheads and published errors on ImageNet, as InfoPro's Table 4"),
     "segmentation": Report(segmentation, "memory, overheads and published scores on Cityscapes, as InfoPro's Table 5"),
+    "splits": Report(splits, "peak memory by number of local modules, for every split policy", draw_splits),
+    "tradeoff": Report(tradeoff, "memory against step time, with the Pareto front", draw_front),
     "table10": Report(table10, "inference time of methods that keep context, as ContSup's Table 10"),
     "table12": Report(table12, "time of a training step, methods down and K across, as ContSup's Table 12"),
 }
@@ -88,9 +99,26 @@ def find_report(name: str) -> Build:
     Raises:
         ReportError: no report has this name; says which there are.
     """
+    return _find(name).build
+
+
+def find_figure(name: str) -> Draw:
+    """The function that draws a report's figure.
+
+    Raises:
+        ReportError: no report has this name, or it has no figure; says which there are.
+    """
+    drawing = _find(name).draw
+    if drawing is None:
+        drawn = [other for other, report in REPORTS.items() if report.draw]
+        raise ReportError(f"report '{name}' has no figure; those that have: {', '.join(drawn)}")
+    return drawing
+
+
+def _find(name: str) -> Report:
     if name not in REPORTS:
         raise ReportError(f"unknown report '{name}': there are {', '.join(REPORTS)}")
-    return REPORTS[name].build
+    return REPORTS[name]
 
 
 def _overhead_table(comparison: Comparison) -> Table:

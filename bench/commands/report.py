@@ -22,23 +22,34 @@ def report(
     name: Annotated[
         str,
         typer.Argument(
-            help="overhead, memory, topology (context), imagenet, segmentation, table10 (inference) or table12 (steps)."
+            help="overhead, memory, topology (context), imagenet, segmentation, splits, tradeoff, table10 (inference) "
+            "or table12 (step time)."
         ),
     ],
     run: Annotated[list[Path], typer.Option(help="Folder or Parquet file of a run; may be given again.")],
     format: Annotated[Format, typer.Option(help="How the tables are written.")] = Format.RICH,  # noqa: A002
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw memory, splits or tradeoff as .png, .svg or .pdf as well."),
+    ] = None,
 ) -> None:
     """Tables in the papers' layout, beside the published figures.
 
     Example:  peakbench report overhead --run runs/cifar
 
     Example:  peakbench report memory --run runs/cifar --format latex > memory.tex
+
+    Example:  peakbench report tradeoff --run runs/cifar --figure tradeoff.svg
     """
     from reports.render import render  # noqa: PLC0415 - pandas and pyarrow only where records are read
-    from reports.tables import find_report  # noqa: PLC0415
+    from reports.tables import find_figure, find_report  # noqa: PLC0415
     from results.store import read_runs  # noqa: PLC0415
 
     build = find_report(name)
-    tables = build(read_runs(run))
+    draw = find_figure(name) if figure else None
+    measurements = read_runs(run)
+    tables = build(measurements)
+    if draw and figure:
+        draw(measurements, figure)
     typer.echo(render(tables, "json" if as_json else format.value), nl=False)
