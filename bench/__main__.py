@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.commands import check, listings, report, run, simulate, split, validate
+from bench.commands import check, compare, listings, report, run, simulate, split, validate
 from bench.commands.options import PluginFiles
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("simulate")(simulate.simulate)
 app.command("split")(split.split)
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)
 app.command("check")(check.check)
 baseline = typer.Typer(help="The baselines that `peakbench check` compares with.", no_args_is_help=True)

@@ -77,7 +77,7 @@ def compare(measurements: Sequence[Measurement]) -> list[Comparison]:
     if not measurements:
         raise ReportError("nothing to report: the run holds no measurements")
     comparisons = []
-    for workload, rows in _group(measurements, _workload_of).items():
+    for workload, rows in _group(measurements, workload_of).items():
         simulated = _group([row for row in rows if row.provenance == "simulated"], _setting_of)
         measured = _group([row for row in rows if row.provenance == "measured"], _setting_of)
         for left, right in _pair(list(simulated), list(measured)):
@@ -134,7 +134,8 @@ def _rank(name: str, known: Sequence[str]) -> tuple[int, str]:
     return (known.index(name) if name in known else len(known), name)
 
 
-def _workload_of(row: Measurement) -> Workload:
+def workload_of(row: Measurement) -> Workload:
+    """What the row's method is compared with others on."""
     case = row.case
     return Workload(
         network=case.network,

@@ -1,5 +1,6 @@
 """`peakbench report` and `peakbench compare`, called in this process."""
 
+import json
 import sys
 
 import pytest
@@ -53,3 +54,30 @@ def test_every_format_is_an_option(form, start, peakbench, write, suite):
     code, text, _ = peakbench("report", "memory", "--run", write("suite", suite), "--format", form)
     assert code == 0
     assert text.startswith(start)
+
+
+def test_compare_says_what_changed_as_text_markdown_and_json(peakbench, write, simulated):
+    runs = [write(name, [simulated("dgl", 2, gib=gib)]) for name, gib in (("a", 1), ("b", 2))]
+    code, text, _ = peakbench("compare", *runs)
+    assert code == 0
+    assert text.startswith(f"{runs[0]} -> {runs[1]}: 1 grew\n\nresnet110 on cifar10")
+    assert max(map(len, text.splitlines()[1:])) <= 80
+    assert (
+        "| grew | dgl | 2 | equal | 1.00 | 2.00 | +100.0% |" in peakbench("compare", *runs, "--format", "markdown")[1]
+    )
+    shown = json.loads(peakbench("compare", *runs, "--json")[1])
+    assert (shown["summary"], shown["unlike"]) == ("1 grew", [])
+    assert [change["peak_growth"] for change in shown["changes"]] == [1.0]
+
+
+def test_compare_of_equal_runs_is_a_line(peakbench, write, simulated):
+    run = write("a", [simulated("dgl", 2, gib=1)])
+    assert peakbench("compare", run, run) == (0, f"{run} -> {run}: 1 same\n", "")
+
+
+def test_compare_of_unlike_runs_is_a_message(peakbench, write, simulated):
+    runs = [write(name, [simulated("dgl", 2, gib=1, torch_version=name)]) for name in ("2.11.0", "2.15.0")]
+    code, text, error = peakbench("compare", *runs)
+    assert (code, text) == (2, "")
+    assert "not alike: torch 2.11.0 and 2.15.0. Compare them all the same with --anyway" in error
+    assert peakbench("compare", *runs, "--anyway")[1].endswith(": 1 same\nUnlike: torch 2.11.0 and 2.15.0.\n")
