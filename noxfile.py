@@ -55,9 +55,9 @@ def bench_smoke(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests."""
+    """The tests, in two processes."""
     _install(session)
-    _run(session, "python", "-m", "pytest", *session.posargs)
+    _run(session, "python", "-m", "pytest", "-n", "2", *session.posargs)
 
 
 @nox.session

@@ -111,7 +111,8 @@ def test_measuring_without_a_gpu_says_so(run):
     result.stdout.fnmatch_lines(["*needs a CUDA device*"])
 
 
-def test_beside_benchmark_the_numbers_are_kept(run, pytester):
+def test_beside_benchmark_the_numbers_are_kept(run, pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # under it, pytest-benchmark only warns
     result = run(
         """
     def test_step(peak_memory, benchmark):
