@@ -47,7 +47,9 @@ class Settings:
     garbage_collection_threshold: float = 0.0
     """Fraction of the limit above which old free segments are returned; works only with a limit."""
     ties_by_address: bool = False
-    """Free blocks of equal size are taken by address (before torch 2.13), not by age of their segment and address."""
+    """Free blocks of equal size are taken by address (before torch 2.12), not by age and address."""
+    ties_by_block: bool = False
+    """The age that decides is that of the block itself (torch 2.12), not that of its segment."""
 
 
 def parse_settings(text: str, **fixed: object) -> Settings:
@@ -125,7 +127,7 @@ class _Block:
     address: int
     size: int
     age: int
-    """Number of the segment, in the order they were made."""
+    """Number of the segment in the order they were made, or of the block, which `_renew` gives."""
     small: bool
     expandable: bool = False
     mapped: bool = True
@@ -199,6 +201,7 @@ class CachingAllocator:
             )
         if self._should_split(block, rounded):
             self._insert(pool, _cut(block, rounded))
+            self._renew(block)
         block.allocated, block.requested = True, size
         self._blocks[name] = block
         self.allocated += block.size
@@ -383,6 +386,7 @@ class CachingAllocator:
         pool.unmapped.remove((block.address, block))
         if size < block.size:
             rest = _cut(block, size)
+            self._renew(rest)
             insort(pool.unmapped, (rest.address, rest), key=_first)
         block.mapped = True
         self.reserved += size
@@ -400,10 +404,13 @@ class CachingAllocator:
         self._remove(pool, block)
         if before:
             middle = _cut(block, before)
+            self._renew(block)
             self._insert(pool, block)
             block = middle
         if block.size > pages:
-            self._insert(pool, _cut(block, pages))
+            rest = _cut(block, pages)
+            self._renew(rest)
+            self._insert(pool, rest)
         block.mapped = False
         self.reserved -= pages
         for neighbour in (block.previous, block.next):
@@ -413,6 +420,11 @@ class CachingAllocator:
         # A segment without pages is given up; the next one has new addresses.
         if block.is_split:
             insort(pool.unmapped, (block.address, block), key=_first)
+
+    def _renew(self, block: _Block) -> None:
+        """Note that splitting made this block; the other part is the old one."""
+        if self.settings.ties_by_block:
+            block.age = next(self._segments)
 
     # --- lists of free blocks -----------------------------------------------------------------------------------------
 

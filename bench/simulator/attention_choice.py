@@ -14,8 +14,10 @@ Backend = Literal["cudnn", "flash", "efficient", "math"]
 _NARROW = (torch.float16, torch.bfloat16)
 _CUDNN_STEPS_SINCE = (2, 12)
 """torch version from which cuDNN is given a dropout probability only where it is a multiple of 1/16."""
-_CUDNN_WIDE_SINCE = (2, 14)
-"""torch version from which cuDNN is given head dimensions up to 256 (cuDNN front end 1.24)."""
+_CUDNN_WIDTHS_SINCE = (2, 14)
+"""torch version from which cuDNN is given some widths above 128 alone for training."""
+_SHARED_KEYS_SINCE = (2, 14)
+"""torch version from which the memory-efficient kernel takes keys that several heads share."""
 
 
 def attention_backend(
@@ -54,7 +56,8 @@ def attention_backend(
         return "cudnn"
     if on.flash_sdp_enabled() and dense_rows and mask is None and _takes_flash(device, query, key, value, is_causal):
         return "flash"
-    if on.mem_efficient_sdp_enabled() and _takes_efficient(device, query, key, value):
+    shared = heads[0] != heads[1] and device.torch_version < _SHARED_KEYS_SINCE
+    if on.mem_efficient_sdp_enabled() and not shared and _takes_efficient(device, query, key, value):
         return "efficient"
     return "math"
 
@@ -67,13 +70,12 @@ def _is_cudnn_first(device: Device) -> bool:
 def _takes_cudnn(device: Device, query: Tensor, key: Tensor, value: Tensor, dropout_p: float, trains: bool) -> bool:
     """can_use_cudnn_attention."""
     widths = query.shape[-1], value.shape[-1]
-    wide = device.torch_version >= _CUDNN_WIDE_SINCE
-    if wide and trains and not (max(widths) <= 128 or widths in ((192, 128), (256, 256))):  # noqa: PLR2004
+    trained = max(widths) <= 128 or widths in ((192, 128), (256, 256))  # noqa: PLR2004
+    if trains and device.torch_version >= _CUDNN_WIDTHS_SINCE and not trained:
         return False
-    most = 256 if wide else 192 if widths == (192, 128) else 128
     return (
         query.dtype in _NARROW
-        and max(widths) <= most
+        and max(widths) <= 256  # noqa: PLR2004
         and all(width % 8 == 0 for width in widths)
         and key.shape[2] != 1
         and (dropout_p == 0 or query.shape[2] != 1)

@@ -71,9 +71,10 @@ def _is_eligible(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_meta and value.is_floating_point() and value.dtype != torch.float64
 
 
-def _cast(value: Any, dtype: torch.dtype) -> Any:
+def cast_argument(value: Any, dtype: torch.dtype) -> Any:
+    """An argument as an operator in this region gets it; what a parameter was cast to is kept."""
     if isinstance(value, (list, tuple)):
-        return type(value)(_cast(item, dtype) for item in value)
+        return type(value)(cast_argument(item, dtype) for item in value)
     if not _is_eligible(value) or value.dtype == dtype:
         return value
     is_parameter = value.dtype == torch.float32 and value.requires_grad and value.is_leaf and not value._is_view()  # noqa: SLF001
@@ -85,9 +86,9 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 
 def _cast_all(args: Sequence[Any], kwargs: dict[str, Any], dtype: torch.dtype) -> tuple[list[Any], dict[str, Any]]:
-    named = {name: _cast(value, dtype) for name, value in kwargs.items()}
+    named = {name: cast_argument(value, dtype) for name, value in kwargs.items()}
     # The compiler of torch evaluates arguments from the last to the first.
-    return [_cast(value, dtype) for value in reversed(args)][::-1], named
+    return [cast_argument(value, dtype) for value in reversed(args)][::-1], named
 
 
 def _kernel_narrow(operator: Any, *args: Any, **kwargs: Any) -> Any:

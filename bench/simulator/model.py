@@ -13,8 +13,9 @@ from bench.simulator.profiles import DeviceProfile, load_profile, make_profile
 from bench.simulator.workspaces import WorkspaceSource, source_of_lines, workspace_source
 from results.record import Case
 
-TIES_BY_AGE_SINCE = (2, 13)
-"""torch version from which free blocks of equal size are taken by the age of their segment (pull request 183591)."""
+TIES_BY_BLOCK_SINCE, TIES_BY_SEGMENT_SINCE = (2, 12), (2, 13)
+"""torch versions from which free blocks of equal size are taken by their own age, and by that of their segment (pull
+request 183591), not by address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ def read_model(
     name, _, file = workspace.partition(":")
     source = workspace_source(name, device, measured=file or None)
     version = running_version()
-    fixed: dict[str, object] = {"ties_by_address": version < TIES_BY_AGE_SINCE}
+    fixed: dict[str, object] = dict(ties(version))
     if limit_bytes is not None:
         fixed["limit_bytes"] = limit_bytes
     return _model(device, source, version, parse_settings(allocator, **fixed))
@@ -83,8 +84,7 @@ def model_of(truth: GroundTruth, *, workspace: str = "measured") -> Model:
         source = source_of_lines(truth.workspaces, origin, profile.capability)
     else:
         source = workspace_source(workspace, profile)
-    ties_by_address = truth.torch_version < TIES_BY_AGE_SINCE
-    settings = parse_settings(truth.allocator, ties_by_address=ties_by_address)
+    settings = parse_settings(truth.allocator, **ties(truth.torch_version))
     return _model(profile, source, truth.torch_version, settings)
 
 
@@ -102,6 +102,14 @@ def _model(profile: DeviceProfile, source: WorkspaceSource, version: tuple[int, 
         settings=settings,
         source=source,
     )
+
+
+def ties(version: tuple[int, int]) -> dict[str, bool]:
+    """The settings that say which of two free blocks of equal size this torch takes."""
+    return {
+        "ties_by_address": version < TIES_BY_BLOCK_SINCE,
+        "ties_by_block": TIES_BY_BLOCK_SINCE <= version < TIES_BY_SEGMENT_SINCE,
+    }
 
 
 def running_version() -> tuple[int, int]:

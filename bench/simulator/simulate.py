@@ -20,6 +20,7 @@ from bench.simulator.allocator import Effort
 from bench.simulator.autocast import autocast_as_cuda
 from bench.simulator.ledger import Ledger, Peak, find_peak, holders, replay
 from bench.simulator.model import Model, read_model
+from bench.simulator.refusals import refuse
 from bench.simulator.stream import Category, Place, Stream
 from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda
@@ -112,7 +113,7 @@ def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = No
     """
     model = model or read_model()
     tracker = StorageTracker(model.device)
-    with autocast_as_cuda(), tracker, tracker.at(Place("build")), META:
+    with autocast_as_cuda(), tracker, tracker.at(Place("build")), as_on_cuda(model.device), META:
         step, *used = build()
     modules = [item for item in used if isinstance(item, nn.Module)]
     optimizers = [item for item in used if isinstance(item, torch.optim.Optimizer)]
@@ -122,6 +123,7 @@ def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = No
         tracker,
         as_on_cuda(model.device),
         choose_as_cuda(),
+        refuse(tracker.here),
         name_places(tracker, modules, optimizers),
     ):
         for _ in range(STEPS):

@@ -4,14 +4,17 @@ Source: `ATen/native/Linear.cpp`, `ATen/native/Dropout.cpp`, `ATen/native/layer_
 `ATen/native/transformers/attention.cpp`.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bench.simulator.attention_choice import attention_backend
+from bench.simulator.older_torch import as_in_older_torch
 from bench.simulator.operators import Device
 from bench.simulator.operators.strides import is_channels_last
 from bench.simulator.torch_private import call_composite, implement
@@ -73,9 +76,39 @@ def _attention(
                 query, key, value, attn_mask, trains, dropout_p, is_causal, scale=scale
             )
         )
-    return aten._scaled_dot_product_attention_math(  # noqa: SLF001
-        query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa
-    )[0]
+    return _attention_of_products(query, key, value, attn_mask, dropout_p, is_causal, scale)
+
+
+def _attention_of_products(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+) -> Tensor:
+    """_scaled_dot_product_attention_math; a watched step would not add the bias in place."""
+    kind = query.dtype
+    if kind in (torch.float16, torch.bfloat16) and not torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed():
+        query, key, value = query.float(), key.float(), value.float()
+    factor = math.sqrt(scale if scale is not None else query.shape[-1] ** -0.5)
+    scaled = query * factor
+    if is_causal:
+        length, keys = query.shape[-2], key.shape[-2]
+        bias = _as_bias(torch.ones(length, keys, dtype=torch.bool, device=query.device).tril(), query)
+    if key.shape[-3] != query.shape[-3]:
+        key, value = (one.repeat_interleave(query.shape[-3] // one.shape[-3], -3) for one in (key, value))
+    weights = scaled @ (key.transpose(-2, -1) * factor)
+    if bias is not None:
+        weights.add_(bias)
+    weights = aten._safe_softmax(weights, -1)  # noqa: SLF001
+    if dropout_p:
+        weights = functional.dropout(weights, dropout_p)
+    returned = weights.to(kind)
+    output = (weights @ value).to(kind)
+    del weights, value, key, scaled, bias, query, returned  # in the order in which CUDA lets go of them
+    return output
 
 
 def _first(results: tuple[Tensor, ...]) -> Tensor:
@@ -89,22 +122,25 @@ def _first(results: tuple[Tensor, ...]) -> Tensor:
 
 def _as_bias(mask: Tensor, query: Tensor) -> Tensor:
     """convert_boolean_attn_mask: zero where attention may go, minus infinity elsewhere."""
-    zero, infinity = (torch.scalar_tensor(value, dtype=query.dtype, device="cpu") for value in (0.0, float("-inf")))
-    return torch.where(mask, zero, infinity)
+    infinity = torch.scalar_tensor(float("-inf"), dtype=query.dtype, device=mask.device)
+    zero = torch.scalar_tensor(0.0, dtype=query.dtype, device=mask.device)
+    bias = torch.where(mask, zero, infinity)
+    del zero, infinity  # before the mask, as in C++
+    return bias
 
 
 def _fit_bias(bias: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """preprocess_mask: rows are padded to 16 elements, then the bias is expanded to all heads."""
+    """preprocess_mask: rows are padded to 8 elements, then the bias is expanded to all heads."""
     length = bias.shape[-1]
-    if length % 16:
-        bias = torch.nn.functional.pad(bias, (0, 16 - length % 16))[..., :length]
+    if length % 8:
+        bias = _pad_last(bias, 8)[..., :length]
     return bias.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
 
 
 def _pad_last(tensor: Tensor, multiple: int) -> Tensor:
     """pad_last_dim."""
     over = tensor.shape[-1] % multiple
-    return torch.nn.functional.pad(tensor, (0, multiple - over)) if over else tensor
+    return functional.pad(tensor, (0, multiple - over)) if over else tensor
 
 
 def _rms_norm(
@@ -146,12 +182,13 @@ def as_on_cuda(device: Device | None = None) -> Iterator[None]:
     Args:
         device: decides which attention runs; None for an H200 with torch 2.15.
     """
+    attention = partial(_attention, device or Device())
     composite = {
         "dropout": _dropout,
         "linear": _linear,
         "rms_norm": _rms_norm,
-        "scaled_dot_product_attention": partial(_attention, device or Device()),
+        "scaled_dot_product_attention": attention,
     }
     meta = {"_fused_rms_norm": _fused_rms_norm, "mish_backward": _mish_backward}
-    with implement(composite, meta):
+    with as_in_older_torch(composite), implement(composite, meta):
         yield

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from bench.simulator.operators import Born, Device, Dies, Plan, plan_call
+from bench.simulator.refusals import explain
 from bench.simulator.shapes import ShapeCache
 from bench.simulator.stream import OUTSIDE, Category, Event, Place, Stream
 from bench.simulator.torch_private import (
@@ -51,10 +52,6 @@ _IN_PLACE: dict[Any, frozenset[str] | None] = {
     _aten.masked_fill.Scalar: frozenset(("StdBackward0", "StdMeanBackward0", "NormBackward0", "NormBackward1")),
 }
 """What a backward does in place when nothing watches (`areAnyTensorSubclassLike`), by node; None for every node."""
-
-
-class StepError(RuntimeError):
-    """A step that cannot be simulated: it needs values, or an operator that has no meta kernel."""
 
 
 class StorageTracker(TorchDispatchMode):
@@ -141,10 +138,7 @@ class StorageTracker(TorchDispatchMode):
         except (RuntimeError, NotImplementedError) as error:
             if self.follow != "meta":
                 raise
-            raise StepError(
-                f"{func} in {self._here()} cannot run on tensors without data ({error}). Keep what depends on values "
-                "(item(), nonzero, boolean masks) or has no meta kernel out of the step that is simulated."
-            ) from error
+            raise explain(func, self.here(), error) from error
         plan = plan_call(func, args, kwargs, self.device) if self.device else None
         outputs = [result] if isinstance(result, Tensor) else [t for t in tree_iter(result) if isinstance(t, Tensor)]
         if plan is not None:
@@ -170,7 +164,7 @@ class StorageTracker(TorchDispatchMode):
             elif isinstance(item, Dies):
                 temporary = temporaries[item.index]
                 if temporary is not None:
-                    self.stream.events.append(Event("free", *temporary, self._here(), self._operator))
+                    self.stream.events.append(Event("free", *temporary, self.here(), self._operator))
             else:
                 self.see(outputs[item.index], size=item.bytes)
 
@@ -194,7 +188,7 @@ class StorageTracker(TorchDispatchMode):
     def _emit_birth(self, size: int) -> int:
         number = self._count
         self._count += 1
-        self.stream.events.append(Event("alloc", number, size, self._here(), self._operator))
+        self.stream.events.append(Event("alloc", number, size, self.here(), self._operator))
         return number
 
     def _forget(self, key: int, size: int) -> None:
@@ -206,9 +200,9 @@ class StorageTracker(TorchDispatchMode):
             newest = next(reversed(self._numbers))
             self._numbers[newest] = number
             return
-        self.stream.events.append(Event("free", number, size, self._here(), self._operator))
+        self.stream.events.append(Event("free", number, size, self.here(), self._operator))
 
-    def _here(self) -> Place:
+    def here(self) -> Place:
         """The place under way; inside a backward, the backward of the forward that made the running node."""
         # A forward inside a backward (recomputation) announces itself; only what nothing else claims is backward.
         if self._place.phase not in ("backward", OUTSIDE) or not in_backward():

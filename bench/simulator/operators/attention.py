@@ -13,6 +13,8 @@ aten = torch.ops.aten
 
 _ATTENTION_TILE = 64
 _FLASH_ROWS = 128
+_SEEDS_SINCE = (2, 14)
+"""torch version from which seed and offset are made on the device where there is no dropout."""
 
 
 def _efficient_attention(
@@ -27,7 +29,7 @@ def _efficient_attention(
     **__: Any,
 ) -> None:
     """attention.cu, _efficient_attention_forward: with dropout, seed and offset stay on the host."""
-    if dropout_p == 0:
+    if dropout_p == 0 and draft.device.torch_version >= _SEEDS_SINCE:
         draft.output(2)
         draft.output(3)
     draft.output(0)

@@ -30,6 +30,11 @@ def _like_convolution(result: Tensor, source: Tensor, weight: Tensor, *_: Any) -
     return _in_memory_format(result, suggests_channels_last(source, weight))
 
 
+def _like_convolution_backward(result: Tensor, _gradient: Tensor, source: Tensor, weight: Tensor, *_: Any) -> Tensor:
+    """Before torch 2.12 the meta device follows the gradient."""
+    return _in_memory_format(result, suggests_channels_last(source, weight))
+
+
 def _like_second(result: Tensor, _first: Tensor, second: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(second) if is_dense(second) else result
 
@@ -40,6 +45,7 @@ def _like_input(result: Tensor, _gradient: Tensor, source: Tensor, *_: Any) -> T
 
 LAYOUTS: dict[Any, Callable[..., Tensor]] = {
     aten.convolution.default: _like_convolution,
+    aten.convolution_backward.default: _like_convolution_backward,
     aten.native_batch_norm_backward.default: _like_input,
     aten.binary_cross_entropy_backward.default: _like_second,
     aten.cudnn_batch_norm_backward.default: _like_first,
@@ -56,7 +62,8 @@ LAYOUTS: dict[Any, Callable[..., Tensor]] = {
     aten.elu_backward.default: _like_first,
     aten.softplus_backward.default: _like_first,
 }
-"""Layout of the first output, by operator, as found by comparing both devices on arguments that are not contiguous."""
+"""Layout of the first output, and of both gradients of a convolution, by operator; found by comparing both devices on
+arguments that are not contiguous."""
 
 
 def lay_out(func: Any, args: tuple[Any, ...], result: Any) -> Any:
@@ -74,5 +81,6 @@ def lay_out(func: Any, args: tuple[Any, ...], result: Any) -> Any:
         return result
     if isinstance(result, Tensor):
         return layout(result, *args)
-    first, *others = result
-    return (first if first is None else layout(first, *args), *others)
+    count = 2 if func is aten.convolution_backward.default else 1
+    laid_out = (item if item is None else layout(item, *args) for item in result[:count])
+    return (*laid_out, *result[count:])

@@ -14,6 +14,8 @@ aten = torch.ops.aten
 
 _CHUNK = 65536
 """Elements one block takes of a tensor."""
+_PACKED_SINCE = (2, 15)
+"""torch version from which tensors with fewer chunks than the longest one take less."""
 
 
 def _foreach_norm(draft: Draft, tensors: Sequence[Tensor], *_: Any) -> None:
@@ -23,9 +25,10 @@ def _foreach_norm(draft: Draft, tensors: Sequence[Tensor], *_: Any) -> None:
             draft.output(index)
             reduce(draft, source_of(tensor))
         return
-    chunks = sum(divide_up(tensor.numel(), _CHUNK) for tensor in tensors)
-    starts = draft.born(8 * (len(tensors) + 1))
-    values = draft.born(chunks * max(tensors[0].element_size(), 4))
+    chunks = [divide_up(tensor.numel(), _CHUNK) for tensor in tensors]
+    packed = draft.device.torch_version >= _PACKED_SINCE
+    starts = draft.born(8 * (len(tensors) + 1) if packed else 0)
+    values = draft.born((sum(chunks) if packed else len(chunks) * max(chunks)) * max(tensors[0].element_size(), 4))
     draft.outputs(len(tensors))
     draft.dies(values, starts)
 

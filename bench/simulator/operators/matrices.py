@@ -13,6 +13,8 @@ aten = torch.ops.aten
 
 
 CUBLASLT_WORKSPACE_BYTES = 2**20
+UNIFIED_WORKSPACE_SINCE = (2, 12)
+"""torch version from which cuBLASLt works in the workspace of cuBLAS."""
 TRANSIENT_WORKSPACES_SINCE = (2, 15)
 """torch version from which every product takes its workspace anew (pull request 194311)."""
 
@@ -23,12 +25,14 @@ def cublas_workspace_bytes(device: Device) -> int:
 
 
 def _workspace(draft: Draft, *, lt: bool = False) -> None:
-    """CublasHandlePool.cpp: of this product, or of the thread; cuBLASLt's stands beside the one of its handle."""
+    """CublasHandlePool.cpp: of this product, or of the thread; cuBLASLt may have one beside that of its handle."""
     own, usual = CUBLASLT_WORKSPACE_BYTES, cublas_workspace_bytes(draft.device)
-    if draft.device.torch_version >= TRANSIENT_WORKSPACES_SINCE:
+    version = draft.device.torch_version
+    if version >= TRANSIENT_WORKSPACES_SINCE:
         draft.passing(own if lt else usual, workspace=True)
         return
-    draft.passing(usual, *([own] if lt else ()), workspace=True, kept=True)
+    beside = own if lt and version < UNIFIED_WORKSPACE_SINCE else 0
+    draft.passing(usual, beside, workspace=True, kept=True)
 
 
 def _is_matrix_copied(matrix: Tensor) -> bool:

@@ -31,7 +31,15 @@ def _log_softmax_backward(draft: Draft, gradient: Tensor, output: Tensor, *_: An
     draft.passing(*(copy_if(not tensor.is_contiguous(), tensor) for tensor in (gradient, output)))
 
 
+def _safe_softmax(draft: Draft, source: Tensor, *_: Any, **__: Any) -> None:
+    """SoftMax.cpp: the softmax, then what is minus infinity, rows of nothing else, and a zero to put there."""
+    draft.output()
+    rows = source.numel() // source.shape[-1] if source.dim() else 1
+    draft.passing(source.numel(), rows, source.element_size())
+
+
 RULES: dict[Any, Rule] = {
+    aten._safe_softmax.default: _safe_softmax,  # noqa: SLF001
     aten._softmax.default: _softmax,  # noqa: SLF001
     aten._log_softmax.default: _softmax,  # noqa: SLF001
     aten._softmax_backward_data.default: _softmax_backward,  # noqa: SLF001

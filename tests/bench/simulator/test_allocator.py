@@ -21,7 +21,7 @@ from bench.simulator.allocator import (
     round_size,
     segment_size,
 )
-from bench.simulator.model import TIES_BY_AGE_SINCE
+from bench.simulator.model import ties
 
 STREAMS: list[dict[str, Any]] = json.loads(
     gzip.decompress(Path(__file__).with_name("allocator_streams.json.gz").read_bytes())
@@ -385,6 +385,7 @@ SETTINGS = st.builds(
     roundup_power2_divisions=st.sampled_from([0, 1, 2, 8]),
     garbage_collection_threshold=st.sampled_from([0.0, 0.3, 0.8]),
     ties_by_address=st.booleans(),
+    ties_by_block=st.booleans(),
 )
 
 
@@ -469,7 +470,7 @@ def _name(stream: dict[str, Any]) -> str:
 
 def settings_of(stream: dict[str, Any]) -> Settings:
     version = tuple(int(part) for part in stream["torch"].split(".")[:2])
-    fixed = {"device_bytes": stream["device_bytes"], "ties_by_address": version < TIES_BY_AGE_SINCE}
+    fixed = {"device_bytes": stream["device_bytes"], **ties(version)}
     if stream["limit_bytes"] is not None:
         fixed["limit_bytes"] = stream["limit_bytes"]
     return parse_settings(stream["settings"], **fixed)

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.simulator import simulate_step
 from bench.simulator.model import read_model
-from bench.simulator.tracker import StepError
+from bench.simulator.refusals import StepError
 from tests.bench.simulator.recorded import recorded_on
 
 

@@ -25,11 +25,14 @@ RECORDED = json.loads(gzip.decompress(FILE.read_bytes()))["streams"]
 
 def test_every_case_is_recorded():
     assert set(RECORDED) == set(CASES)
+    assert sum("error" in recorded for recorded in RECORDED.values()) <= 1
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_stream_is_that_of_the_cuda_allocator(name):
     recorded = RECORDED[name]
+    if "error" in recorded:
+        pytest.skip(f"torch {VERSION} does not run this on CUDA: {recorded['error']}")
     simulation = simulate_step(CASES[name], read_model("H200") if IS_RECORDED else recorded_on())
     peaks = {kind: getattr(simulation.steady, f"{kind}_bytes") for kind in KINDS}
     if not IS_RECORDED:

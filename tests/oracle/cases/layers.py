@@ -9,11 +9,13 @@ from torch.nn import functional
 from tests.oracle.cases.train import Build, classify, images, train
 
 
-def of_function(function: Callable[[Tensor], Tensor], *shape: int) -> Build:
+def of_function(function: Callable[[Tensor], Tensor], *shape: int, kind: torch.dtype = torch.float32) -> Build:
     """A function on the projection of a tensor; its mean is the loss."""
     shape = shape or (32, 16, 64)
     return train(
-        lambda: Projected(function, shape[-1]), lambda: (torch.empty(shape),), lambda outputs: outputs.square().mean()
+        lambda: Projected(function, shape[-1]).to(kind),
+        lambda: (torch.empty(shape, dtype=kind),),
+        lambda outputs: outputs.square().mean(),
     )
 
 
@@ -54,6 +56,18 @@ def _pieces(x: Tensor) -> Tensor:
     return torch.stack([torch.cat(x.chunk(4, dim=-1), dim=1), torch.roll(x, 1, 1).repeat_interleave(4, 1)[..., :16]])
 
 
+def _masked_attention(width: int) -> Callable[[Tensor], Tensor]:
+    def attend(x: Tensor) -> Tensor:
+        heads = x[..., : 3 * width].reshape(*x.shape[:2], 3, width).transpose(1, 2)
+        length = heads.shape[2]
+        allowed = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        bias = torch.zeros(length, length, dtype=x.dtype, device=x.device)
+        plain = functional.scaled_dot_product_attention(heads, heads, heads, allowed)
+        return plain + functional.scaled_dot_product_attention(heads, heads, heads, bias, dropout_p=0.1)
+
+    return attend
+
+
 def _losses(x: Tensor) -> Tensor:
     target = x.detach()
     labels = torch.zeros(x.shape[0], dtype=torch.long, device=x.device)
@@ -89,6 +103,11 @@ LAYERS: dict[str, Build] = {
     "losses": of_function(_losses, 32, 64),
     "top, gather, sort": of_function(_top),
     "scatter, index": of_function(_scattered),
+    "masked attention": of_function(_masked_attention(16)),
+    "masked attention, 17 places": of_function(_masked_attention(16), 8, 17, 64),
+    "masked attention, head dimension 18": of_function(_masked_attention(18)),
+    "masked attention in bfloat16": of_function(_masked_attention(16), kind=torch.bfloat16),
+    "masked attention in bfloat16, head dimension 20": of_function(_masked_attention(20), kind=torch.bfloat16),
     "cumulative": of_function(lambda x: x.cumsum(1) + x.logcumsumexp(1) + x.cummax(1).values),
     "cut, stacked, rolled": of_function(_pieces),
     "einsum": of_function(lambda x: torch.einsum("bij,bkj->bik", x, x)),
