@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from bench.simulator.autocast import cast_argument
 from bench.simulator.model import running_version
+from bench.simulator.torch_private import remember_device_constructors
 
 aten = torch.ops.aten
 Kernels = dict[str, Callable[..., Tensor]]
@@ -36,6 +37,7 @@ def as_in_older_torch(composite: Kernels) -> Iterator[None]:
                 stack.enter_context(patch.object(functional, name, function))
             composite.clear()
         if running_version() < _NUMBERS_ANNOUNCED_SINCE:
+            remember_device_constructors()
             for name in ("tensor", "as_tensor"):
                 stack.enter_context(patch.object(torch, name, _announced(getattr(torch, name))))
             stack.enter_context(patch.object(Tensor, "__setitem__", _set_item))

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils import _foreach_utils, checkpoint
+from torch.utils import _device, _foreach_utils, checkpoint
 
 
 def storage_key(tensor: Tensor) -> int:
@@ -62,6 +62,11 @@ def schema_of(operator: Any) -> Any:
 def packet_of(operator: Any) -> Any:
     """The overload packet of an operator overload, such as `aten.mm` of `aten.mm.default`."""
     return operator._overloadpacket  # noqa: SLF001
+
+
+def remember_device_constructors() -> None:
+    """Let torch list the functions that a default device applies to, which it does once, before one is replaced."""
+    _device._device_constructors()  # noqa: SLF001
 
 
 @contextmanager
