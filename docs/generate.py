@@ -15,7 +15,7 @@ from bench.cases import make_case
 from bench.ground_truth import read_ground_truth
 from bench.validate import Comparison, summarise
 from bench.worker import simulate_truth
-from docs import papers
+from docs import cards, papers
 from docs.simulations import Asked, answer, prepare
 from docs.tables import write_table
 from reports.units import format_change, format_gib, format_percent
@@ -144,12 +144,14 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "cells": ("docs/papers.md", papers.cells),
     "shared": ("docs/papers.md", papers.shared),
     "example": ("docs/adding-a-method.md", example),
+    **cards.parts(),
 }
 
 
 def main() -> int:
     """Rewrite or check every part."""
-    prepare([*(Asked(method, "resnet110", module_count) for method, module_count in EXAMPLES), *papers.wanted()])
+    examples = [Asked(method, "resnet110", module_count) for method, module_count in EXAMPLES]
+    prepare([*examples, *papers.wanted(), *cards.wanted()])
     stale = []
     for name, (file, write) in PARTS.items():
         path = ROOT / file

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cases import CaseError, make_case
+from bench.commands.options import PluginFiles
 from bench.commands.simulate import read_bytes
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def split(
         str, typer.Option(help="Convolution workspaces: none, table, cudnn, bound, or measured:FILE.")
     ] = "none",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    _plugin: PluginFiles = None,
 ) -> None:
     """The split of least peak memory into K modules, for every K, or for a budget.
 
