@@ -175,7 +175,13 @@ def test_a_case_that_does_not_fit_is_out_of_memory_for_real(tmp_path):
 def test_a_killed_run_keeps_its_finished_cases_and_resumes(tmp_path, number):
     command = [sys.executable, "-m", "bench", "run", "smoke", "--out", str(tmp_path)]
     process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"}
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+        # Tests that run in the background inherit an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - there are no threads
     )
     for line in process.stderr:
         if line.startswith("[3/"):
