@@ -1,12 +1,17 @@
 """Builds cases from what users write, checking every name and number. Imports no torch."""
 
+import re
 from typing import get_args
 
+from bench.simulator.allocator import AllocatorSettingError
 from bench.splits import name_split
 from bench.workloads.networks import get_network, network_for
 from methods.datasets import get_dataset, height_and_width
 from methods.registry import read_spec
-from results.record import Case, MemoryFormat, Optimizer, Precision
+from results.record import Case, Compile, MemoryFormat, Optimizer, Precision
+
+_BETWEEN_SETTINGS = r",(?![^\[]*\])"
+"""A comma outside of brackets, in which a setting may have a list."""
 
 
 class CaseError(ValueError):
@@ -27,6 +32,8 @@ def make_case(
     cudnn_benchmark: bool = False,
     optimizer: str | None = None,
     data: str = "synthetic",
+    allocator: str = "",
+    compile: str = "none",  # noqa: A002 - the option's name everywhere
 ) -> Case:
     """A case in canonical form.
 
@@ -43,10 +50,13 @@ def make_case(
         cudnn_benchmark: whether cuDNN tries its algorithms.
         optimizer: `sgd`, `adam` or `adamw`; None for the method's own.
         data: `synthetic` or `loader`.
+        allocator: settings of the CUDA allocator as in `PYTORCH_ALLOC_CONF`.
+        compile: mode of `torch.compile`, or `none`.
 
     Raises:
         ValueError: an unknown name (UnknownNetworkError, UnknownDatasetError, SpecError), a split that does not fit
-            (SplitError), or a combination that makes no sense (CaseError).
+            (SplitError), settings that cannot be read (AllocatorSettingError), or a combination that makes no sense
+            (CaseError).
     """
     backbone = get_network(network)
     images = get_dataset(dataset) if dataset else backbone.dataset
@@ -78,6 +88,7 @@ def make_case(
         ("precision", precision, Precision),
         ("memory format", memory_format, MemoryFormat),
         ("optimizer", optimizer, Optimizer),
+        ("compile mode", compile, Compile),
     ):
         if value not in get_args(known):
             raise CaseError(f"unknown {name} '{value}': there are {', '.join(get_args(known))}")
@@ -97,4 +108,23 @@ def make_case(
         cudnn_benchmark=cudnn_benchmark,
         optimizer=optimizer,  # pyright: ignore[reportArgumentType]
         data=data,
+        allocator=sort_settings(allocator),
+        compile=compile,  # pyright: ignore[reportArgumentType]
     )
+
+
+def sort_settings(text: str) -> str:
+    """Allocator settings sorted by name, of each the last, as torch reads them: one text for what is the same.
+
+    Their names are not checked here: torch knows more of them than are simulated.
+
+    Raises:
+        AllocatorSettingError: not settings of the form `name:value,name:value`.
+    """
+    settings: dict[str, str] = {}
+    for item in filter(None, (piece.strip() for piece in re.split(_BETWEEN_SETTINGS, text))):
+        name, _, value = (part.strip() for part in item.partition(":"))
+        if not re.fullmatch(r"[a-z_0-9]+", name) or not value:
+            raise AllocatorSettingError(f"cannot read allocator setting '{item}': write name:value, name:value")
+        settings[name] = value
+    return ",".join(f"{name}:{value}" for name, value in sorted(settings.items()))

@@ -25,11 +25,7 @@ def simulate_entry(case: Case, report: "Report") -> Entry:
     from bench.simulator.simulate import simulate_case  # noqa: PLC0415 - torch only in that process
 
     report("simulate")
-    readings, simulation = simulate_case(case)
-    held: dict[tuple[str, int | None], int] = {}
-    for (category, module, _), size in simulation.holders().items():
-        held[category, module] = held.get((category, module), 0) + size
-    ordered = sorted(held.items(), key=lambda item: (item[0][0], -1 if item[0][1] is None else item[0][1]))
+    readings, _ = simulate_case(case)
     return Entry(
         case=case,
         status="ok",
@@ -38,7 +34,7 @@ def simulate_entry(case: Case, report: "Report") -> Entry:
         reserved_bytes=readings.peak_reserved_bytes,
         training_flops=readings.training_flops,
         peak_phase=readings.peak_phase,
-        holders=tuple((category, module, size) for (category, module), size in ordered),
+        holders=tuple((each.category, each.module, each.bytes) for each in readings.peak_holders or ()),
     )
 
 

@@ -47,7 +47,7 @@ def environment(device: str | None, report: Report) -> Environment:
 def simulate(case: Case, report: Report) -> Readings:
     """Simulated readings of a case."""
     report("simulate")
-    model = read_model()
+    model = read_model().for_case(case)
     rounds = simulate_rounds(case, model)
     report("find the least memory")
     least = find_least_memory_of_all([one.simulation.stream for one in rounds], model.settings)

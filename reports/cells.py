@@ -33,6 +33,8 @@ def name_workload(workload: Workload) -> str:
         workload.memory_format: workload.memory_format != "contiguous",
         "cudnn.benchmark": workload.cudnn_benchmark,
         workload.optimizer: workload.optimizer != "sgd",
+        workload.allocator: workload.allocator != "",
+        f"compile={workload.compile}": workload.compile != "none",
     }
     unusual = [word for word, differs in words.items() if differs]
     return f"{workload.network} on {workload.dataset}" + (f" ({', '.join(unusual)})" if unusual else "")

@@ -65,7 +65,7 @@ def compare(measurements: Sequence[Measurement]) -> list[Comparison]:
     is usually simulated at the papers' batch where a CPU measures time at a smaller one.
 
     Args:
-        measurements: rows of one or several runs, without two of the same identity.
+        measurements: rows of one or several runs, without two of the same identity; those of steps are joined.
 
     Returns:
         Comparisons by dataset, network, settings. The order of the rows of a run has no say: it is that in which
@@ -74,6 +74,7 @@ def compare(measurements: Sequence[Measurement]) -> list[Comparison]:
     Raises:
         ReportError: there are no measurements.
     """
+    measurements = [row for row in measurements if row.measure == "step"]
     if not measurements:
         raise ReportError("nothing to report: the run holds no measurements")
     comparisons = []
@@ -102,7 +103,7 @@ def _rank_comparison(comparison: Comparison) -> tuple[object, ...]:
         *_rank(workload.dataset, DATASETS),
         *_rank(workload.network, NETWORKS),
         (*workload.height_and_width, workload.precision, not workload.tf32, workload.memory_format),
-        (workload.cudnn_benchmark, workload.optimizer),
+        (workload.cudnn_benchmark, workload.optimizer, workload.allocator, workload.compile),
         tuple((setting.batch_size, str(setting)) if setting else (0, "") for setting in settings),
     )
 
@@ -147,6 +148,8 @@ def workload_of(row: Measurement) -> Workload:
         memory_format=case.memory_format,
         cudnn_benchmark=case.cudnn_benchmark,
         optimizer=case.optimizer,
+        allocator=case.allocator,
+        compile=case.compile,
     )
 
 

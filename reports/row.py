@@ -29,6 +29,8 @@ class Workload:
     memory_format: str
     cudnn_benchmark: bool
     optimizer: str
+    allocator: str
+    compile: str
 
     @property
     def height_and_width(self) -> tuple[int, int]:
@@ -49,6 +51,8 @@ class Row:
     memory_format: str
     cudnn_benchmark: bool
     optimizer: str
+    allocator: str
+    compile: str
     method: str
     module_count: int
     split_policy: str

@@ -25,8 +25,8 @@ LEGEND = (
     "median of pairs ± half of the 95% interval; slower and faster: the intervals do not touch."
 )
 
-Key = tuple[Case, str, str]
-"""Case, provenance and kind of device."""
+Key = tuple[Case, str, str, str]
+"""Case, provenance, kind of device and what was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +86,29 @@ def _conditions(row: Measurement) -> dict[str, object]:
     shared = {"device": e.device_name, "torch": e.torch_version.partition("+")[0]}
     if row.provenance == "simulated":
         return {**shared, "simulator": e.simulator_version, "workspace": row.readings.workspace}
-    return {**shared, "CUDA": e.cuda_version, "CPU": e.cpu_name, "threads": e.thread_count}
+    return {
+        **shared,
+        "CUDA": e.cuda_version,
+        "cuDNN": e.cudnn_version,
+        "driver": e.driver_version,
+        "CPU": e.cpu_name,
+        "threads": e.thread_count,
+        "clock": e.set_clock_hertz,
+        "MIG": e.mig_mode,
+        "allocator settings": e.allocator_settings,
+    }
 
 
 def _latest(rows: Sequence[Measurement]) -> dict[Key, Measurement]:
     """Of rows of one case, such as of two versions, the one started last."""
     ordered = sorted(rows, key=lambda row: row.started_at)
-    last = {(row.case, row.provenance, row.device): row for row in ordered}
-    keys = dict.fromkeys((row.case, row.provenance, row.device) for row in rows)
+    last = {_key(row): row for row in ordered}
+    keys = dict.fromkeys(map(_key, rows))
     return {key: last[key] for key in keys}
+
+
+def _key(row: Measurement) -> Key:
+    return (row.case, row.provenance, row.device, row.measure)
 
 
 def _judge(before: Measurement | None, after: Measurement | None) -> RunChange:

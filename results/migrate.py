@@ -39,6 +39,21 @@ def _to_3(row: Row) -> Row:
     return row | {"tf32": True, "memory_format": "contiguous", "cudnn_benchmark": False, "least_memory_bytes": None}
 
 
-_STEPS: dict[int, Callable[[Row], Row]] = {1: _to_2, 2: _to_3}
+def _to_4(row: Row) -> Row:
+    """Version 4 measures more; nobody chose allocator settings or compiled, and every row was of steps."""
+    return row | {"allocator": "", "compile": "none", "measure": "step"} | dict.fromkeys(_NEW_IN_4)
+
+
+_NEW_IN_4 = (
+    "peak_active_bytes", "emptied_peak_reserved_bytes", "peak_inactive_split_bytes", "allocation_retry_count",
+    "first_step_peak_requested_bytes", "first_step_peak_active_bytes", "first_step_peak_reserved_bytes", "peak_holders",
+    "peak_pinned_bytes", "peak_resident_bytes", "device_process_bytes", "device_process_source", "context_bytes",
+    "least_memory_probes", "step_host_seconds", "reference_step_host_seconds", "step_energy_joules",
+    "reference_step_energy_joules", "block_step_count", "blocks", "latency_seconds", "reference_latency_seconds",
+    "inference_peak_allocated_bytes", "warm_up_step_count", "steps_counted", "phases", "device_uuid", "flags",
+    "container", "allocator_settings", "default_clock_hertz", "set_clock_hertz", "persistence_mode", "mig_mode",
+)  # fmt: skip
+
+_STEPS: dict[int, Callable[[Row], Row]] = {1: _to_2, 2: _to_3, 3: _to_4}
 """From the version that is the key to the next."""
 _ADDED: dict[int, frozenset[str]] = {version: frozenset(step({})) for version, step in _STEPS.items()}

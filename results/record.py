@@ -4,14 +4,20 @@ Every field says its unit in its name. `None` means not measured, never zero. Th
 in this order, are the columns of the Parquet file (`results/schema.py`) and the keys of every `--json` output.
 """
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from results.samples import Block, Holder, Phase, Probe
 
 Provenance = Literal["simulated", "measured"]
 Status = Literal["ok", "out_of_memory", "timeout", "failed"]
 Precision = Literal["float32", "bfloat16", "float16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Optimizer = Literal["sgd", "adam", "adamw"]
+Compile = Literal["none", "default", "reduce-overhead", "max-autotune"]
+Measure = Literal["step", "least_memory"]
 
 FINISHED: tuple[Status, ...] = ("ok", "out_of_memory")
 """Outcomes that are results; a resumed run tries the others again."""
@@ -50,6 +56,10 @@ class Case:
     """`synthetic`: one seeded batch resident on the device; `loader`: torchvision's loader inside the timed step."""
     image_width: int | None = None
     """Width of images that are not square, in pixels; None: as `image_size`."""
+    allocator: str = ""
+    """Settings of the CUDA allocator as in `PYTORCH_ALLOC_CONF`, sorted by name; empty: torch's defaults."""
+    compile: Compile = "none"
+    """Mode of `torch.compile` for the units of the network; `none`: not compiled."""
 
     @property
     def height_and_width(self) -> tuple[int, int]:
@@ -70,6 +80,8 @@ class Case:
             self.memory_format: self.memory_format != "contiguous",
             "cudnn.benchmark": self.cudnn_benchmark,
             self.optimizer: self.optimizer != "sgd",
+            self.allocator: self.allocator != "",
+            f"compile={self.compile}": self.compile != "none",
         }
         return tuple(word for word, differs in words.items() if differs)
 
@@ -100,6 +112,18 @@ class Environment:
     git_commit: str | None
     """Commit of the peakbench checkout; None outside a checkout."""
     git_dirty: bool | None
+    container: str | None = None
+    """What the process runs inside: `docker`, `podman`, `kubernetes`, .. or `none`; None: not looked at."""
+    allocator_settings: str | None = None
+    """`PYTORCH_ALLOC_CONF` of the shell that began the run; it holds for cases that name no settings of their own."""
+    default_clock_hertz: int | None = None
+    """Clock of the GPU's multiprocessors that the driver sets by default."""
+    set_clock_hertz: int | None = None
+    """The one that is set now, which another may have changed; the clock of each moment is among the readings."""
+    persistence_mode: bool | None = None
+    """Whether the driver stays loaded between processes."""
+    mig_mode: bool | None = None
+    """Whether the GPU is divided into instances (MIG)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,32 +155,91 @@ class Readings:
     """Highest sum of bytes asked for during a steady training step."""
     peak_allocated_bytes: int | None = None
     """Highest sum of allocator blocks during a steady training step."""
+    peak_active_bytes: int | None = None
+    """The same with freed blocks that another stream still waits for; None in simulations, which have one stream."""
     peak_reserved_bytes: int | None = None
-    """Highest sum of allocator segments during a steady training step."""
+    """Highest sum of allocator segments during a steady training step, with the cache that earlier steps left."""
+    emptied_peak_reserved_bytes: int | None = None
+    """The same over steady steps that began with an empty cache: what they need by themselves."""
+    peak_inactive_split_bytes: int | None = None
+    """Highest sum of free blocks that are parts of a segment in use, in steps that began with an empty cache."""
+    allocation_retry_count: int | None = None
+    """How often the allocator gave memory back to the device to serve a request, in the steps of the memory pass."""
+    first_step_peak_requested_bytes: int | None = None
+    """Highest sum of bytes asked for during the first step, before the optimizer has its state."""
     first_step_peak_allocated_bytes: int | None = None
-    """Highest sum of allocator blocks during the first step, before the optimizer has its state."""
+    """Highest sum of allocator blocks during the first step."""
+    first_step_peak_active_bytes: int | None = None
+    """The same with freed blocks that another stream still waits for."""
+    first_step_peak_reserved_bytes: int | None = None
+    """Highest sum of allocator segments during the first step."""
+    peak_holders: tuple[Holder, ...] | None = None
+    """What is alive at the allocated peak of a steady step, by category and local module; adds up to it."""
+    peak_pinned_bytes: int | None = None
+    """Highest sum of pinned host memory."""
+    peak_resident_bytes: int | None = None
+    """Most memory of the host that the process ever held (high-water mark of its resident set)."""
+    device_process_bytes: int | None = None
+    """Memory of the device that the process holds behind the memory pass, as NVML tells."""
+    device_process_source: str | None = None
+    """`process`: told for the process; `device`: growth of what is used on the whole device since before it began."""
+    context_bytes: int | None = None
+    """Of these what is not in the allocator's segments: CUDA context, kernels, handles of libraries."""
     least_memory_bytes: int | None = None
-    """Least memory of segments with which three simulated steps run; found by exact search, in steps of 2 MiB."""
+    """Least memory of segments with which training runs: three simulated steps, by exact search in steps of 2 MiB; or
+    measured, by bisection over processes."""
+    least_memory_probes: tuple[Probe, ...] | None = None
+    """Every process of that bisection, in the order they ran; the first has no limit."""
     peak_phase: str | None = None
     """Where the simulated peak lies, in words."""
     workspace: str | None = None
     """Source of the convolution workspaces in the peaks: `none` when they are not modelled."""
     step_seconds: tuple[float, ...] | None = None
-    """Training steps of the method, alternated with those of E2E in ABBA blocks."""
+    """Training steps of the method, alternated with those of E2E in ABBA blocks: on CUDA between two events of the
+    stream, else by the wall clock."""
     reference_step_seconds: tuple[float, ...] | None = None
     """The E2E steps of the same blocks, paired with step_seconds by position."""
+    step_host_seconds: tuple[float, ...] | None = None
+    """Wall time until the host had queued each of step_seconds on the device; None on a CPU."""
+    reference_step_host_seconds: tuple[float, ...] | None = None
+    """Of the E2E steps."""
+    step_energy_joules: tuple[float, ...] | None = None
+    """Energy of the device per step of the method, one value per kept block."""
+    reference_step_energy_joules: tuple[float, ...] | None = None
+    """Of the E2E steps."""
+    block_step_count: int | None = None
+    """Steps of one side in one block: two blocks of each side make an ABBA."""
+    blocks: tuple[Block, ...] | None = None
+    """Every block of step timing in the order they ran, also those run again."""
     inference_seconds: tuple[float, ...] | None = None
-    """Forward passes of the deployed network in evaluation mode."""
+    """Forward passes of the deployed network in evaluation mode over the batch."""
     reference_inference_seconds: tuple[float, ...] | None = None
     """The E2E passes paired with them."""
+    latency_seconds: tuple[float, ...] | None = None
+    """Forward passes of the deployed network over one image."""
+    reference_latency_seconds: tuple[float, ...] | None = None
+    """The E2E passes paired with them."""
+    inference_peak_allocated_bytes: int | None = None
+    """Highest sum of allocator blocks during a forward pass over the batch, with what a training keeps gone."""
     timing_stop: str | None = None
-    """Why step timing ended: `converged` (interval narrow enough), `enough` (sample limit) or `time` (time limit)."""
+    """Why step timing ended: `converged` (interval narrow enough), `quiet` (little noise), `enough` (sample limit) or
+    `time` (time limit)."""
+    warm_up_step_count: int | None = None
+    """Steps of the method run before the first sample."""
+    steps_counted: int | None = None
+    """Steps of the method that ran to their end in the passes of memory and time, counted by its optimizers."""
+    phases: tuple[Phase, ...] | None = None
+    """How long the stretches of the process took, in order."""
     first_step_seconds: float | None = None
     """The method's very first step, with lazy initialisation."""
     first_loss: float | None = None
     """Loss of the final module in the first step."""
     last_loss: float | None = None
     """Loss of the final module in the last timed step."""
+    device_uuid: str | None = None
+    """Which of a machine's GPUs it was."""
+    flags: tuple[str, ...] | None = None
+    """Words for whatever makes the row suspicious, such as `throttled`; empty: nothing was seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +250,8 @@ class Measurement:
     provenance: Provenance
     device: str
     """`cuda` or `cpu`: the kind of device the readings refer to."""
+    measure: Measure = "step"
+    """`step`: memory, time and inference; `least_memory`: the bisection, a row of its own."""
     status: Status
     phase: str | None = None
     """What was under way when a case did not finish."""
@@ -184,24 +269,47 @@ class Measurement:
         """What makes two rows the same measurement: a later one replaces an earlier one."""
         e = self.environment
         versions = (e.peakbench_version, e.simulator_version) if self.provenance == "simulated" else (e.device_name,)
-        return (self.case, self.provenance, self.device, e.torch_version, *versions)
+        return (self.case, self.provenance, self.device, self.measure, e.torch_version, *versions)
 
     def to_row(self) -> dict[str, Any]:
         """Flatten into column name -> value, in column order."""
         row: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            row |= asdict(value) if field.name in ("case", "readings", "environment") else {field.name: value}
+            row |= asdict(value) if field.name in _PARTS else {field.name: value}
         return row
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
-        """Inverse of `to_row`; lists become tuples."""
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+        """Inverse of `to_row`; lists become tuples, structs records."""
+        parts = {name: _decode(record, row) for name, record in _PARTS.items()}
+        own = {name: row[name] for name in _hints(cls) if name in row}
+        return cls(**own, **parts)
 
-        def part(record: type) -> dict[str, Any]:
-            return {field.name: values[field.name] for field in fields(record)}
 
-        own = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        parts = {"case": Case(**part(Case)), "readings": Readings(**part(Readings))}
-        return cls(**own, **parts, environment=Environment(**part(Environment)))
+_PARTS: dict[str, type] = {"case": Case, "readings": Readings, "environment": Environment}
+
+
+@cache
+def _hints(record: type) -> dict[str, Any]:
+    """Types of a record's fields, without the None of those that may be None."""
+    hints = get_type_hints(record)
+    return {field.name: _without_none(hints[field.name]) for field in fields(record)}
+
+
+def _without_none(hint: Any) -> Any:
+    if not isinstance(hint, UnionType):
+        return hint
+    (kind,) = [choice for choice in get_args(hint) if choice is not NoneType]
+    return kind
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        return tuple(_decode(item, each) for each in value) if is_dataclass(item) else tuple(value)
+    if is_dataclass(kind):
+        return kind(**{name: _decode(hint, value[name]) for name, hint in _hints(kind).items()})  # pyright: ignore[reportCallIssue]
+    return value

@@ -80,11 +80,12 @@ def simulate(
         memory_format=memory_format,
         cudnn_benchmark=cudnn_benchmark,
         optimizer=optimizer,
+        allocator=allocator,
     )
     limit_bytes = read_bytes(limit)
     from bench.simulator.model import read_model  # noqa: PLC0415 - torch only once the case is known to be right
 
-    model = read_model(device_profile, workspace=workspace, allocator=allocator, limit_bytes=limit_bytes)
+    model = read_model(device_profile, workspace=workspace, limit_bytes=limit_bytes)
     measurement, simulation, rounds = _simulate(case, model)
     if timeline is not None:
         _write_timeline(case, simulation, timeline)
@@ -94,7 +95,7 @@ def simulate(
             for (category, module, unit), size in simulation.holders().most_common()
         ]
         parts = {"rounds": [asdict(one) for one in rounds]} if len(rounds) > 1 else {}
-        parts |= {"peak_holders": held, "retries": _list_retries(simulation)}
+        parts |= {"peak_holders_by_unit": held, "retries": _list_retries(simulation)}
         typer.echo(json.dumps(measurement.to_row() | parts, indent=2))
     else:
         _print(measurement, simulation, rounds)
@@ -120,6 +121,7 @@ def _simulate(case: Case, model: "Model") -> "tuple[Measurement, Simulation, lis
     from bench.simulator.simulate import join_rounds, simulate_rounds  # noqa: PLC0415
 
     started_at, start = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    model = model.for_case(case)
     rounds = simulate_rounds(case, model)
     readings, simulation = join_rounds(rounds)
     least = find_least_memory_of_all([one.simulation.stream for one in rounds], model.settings)

@@ -16,6 +16,8 @@ from results.record import Case
 TIES_BY_BLOCK_SINCE, TIES_BY_SEGMENT_SINCE = (2, 12), (2, 13)
 """torch versions from which free blocks of equal size are taken by their own age, and by that of their segment (pull
 request 183591), not by address."""
+_FIXED = ("device_bytes", "limit_bytes", "ties_by_address", "ties_by_block")
+"""What of an allocator's settings is the device's, the user's or torch's, and no part of `PYTORCH_ALLOC_CONF`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,19 @@ class Model:
         return self.source.label
 
     def for_case(self, case: Case) -> "Model":
-        """The model with the numeric options of a case, for one simulation of it."""
+        """The model with the options of a case, for one simulation of it.
+
+        Raises:
+            AllocatorSettingError: the case has a setting that is not simulated.
+        """
         source = self.source.with_trials() if case.cudnn_benchmark else self.source
         workspace = None if source.name == "none" else source
         device = replace(self.device, tf32=case.tf32, convolution_workspace=workspace)
-        return replace(self, device=device, source=source)
+        own = self.settings
+        if case.allocator:
+            fixed = {name: getattr(own, name) for name in _FIXED}
+            own = parse_settings(case.allocator, **fixed)
+        return replace(self, device=device, source=source, settings=own)
 
 
 def read_model(

@@ -28,6 +28,7 @@ from bench.simulator.tracker import StorageTracker, name_places, watch_training
 from bench.splits import BALANCED
 from bench.training import Training, build_training, count_rounds
 from results.record import Case, Readings
+from results.samples import Holder
 
 META = torch.device("meta")
 STEPS = 3
@@ -183,7 +184,8 @@ def join_rounds(rounds: Sequence[Round]) -> tuple[Readings, Simulation]:
     flops = reduce(add, (one.flops for one in rounds))
     peaks = {
         name: None if failed else max(getattr(one.readings, name) or 0 for one in rounds)
-        for name in (*(f"peak_{kind}_bytes" for kind in KINDS), "first_step_peak_allocated_bytes")
+        for step in ("peak", "first_step_peak")
+        for name in (f"{step}_{kind}_bytes" for kind in KINDS)
     }
     readings = replace(
         rounds[-1].readings,
@@ -191,6 +193,7 @@ def join_rounds(rounds: Sequence[Round]) -> tuple[Readings, Simulation]:
         training_macs=flops.total() // 2,
         theoretical_overhead=theoretical_overhead(flops),
         peak_phase=shown.readings.peak_phase,
+        peak_holders=None if failed else shown.readings.peak_holders,
         **peaks,
     )
     return readings, shown.simulation
@@ -214,6 +217,7 @@ def _simulate_round(case: Case, model: Model, number: int) -> Round:
     if count_rounds(case) > 1:
         simulation = replace(simulation, training_round=number + 1)
     steady = None if simulation.failure else simulation.steady
+    first = simulation.first if steady else None
     readings = Readings(
         split_sizes=network.split.sizes,
         parameter_count=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
@@ -224,12 +228,24 @@ def _simulate_round(case: Case, model: Model, number: int) -> Round:
         peak_requested_bytes=steady and steady.requested_bytes,
         peak_allocated_bytes=steady and steady.allocated_bytes,
         peak_reserved_bytes=steady and steady.reserved_bytes,
-        first_step_peak_allocated_bytes=simulation.first.allocated_bytes if steady and simulation.first else None,
+        first_step_peak_requested_bytes=first and first.requested_bytes,
+        first_step_peak_allocated_bytes=first and first.allocated_bytes,
+        first_step_peak_reserved_bytes=first and first.reserved_bytes,
+        peak_holders=sum_by_module(simulation.holders()) if steady else None,
         peak_phase=simulation.peak_place,
         workspace=model.workspace,
         **_count_inference(training, tracker),
     )
     return Round(readings=readings, simulation=simulation, flops=counter.flops)
+
+
+def sum_by_module(held: Holders) -> tuple[Holder, ...]:
+    """What holds a peak by category and local module, sorted."""
+    sums: Counter[tuple[Category, int | None]] = Counter()
+    for (category, module, _), size in held.items():
+        sums[category, module] += size
+    ordered = sorted(sums, key=lambda owner: (owner[0], -1 if owner[1] is None else owner[1]))
+    return tuple(Holder(category=category, module=module, bytes=sums[category, module]) for category, module in ordered)
 
 
 def theoretical_overhead(flops: Counter[str]) -> float:

@@ -37,6 +37,9 @@ class Grid:
     memory_format: str = "contiguous"
     cudnn_benchmark: bool = False
     optimizer: str | None = None
+    data: str = "synthetic"
+    allocator: str = ""
+    compile: str = "none"
 
     def cases(self, batch_size: int) -> Iterator[Case]:
         """The cases of the grid at a batch size; all of one network and K together, methods in the grid's order."""
@@ -55,6 +58,9 @@ class Grid:
                         memory_format=self.memory_format,
                         cudnn_benchmark=self.cudnn_benchmark,
                         optimizer=self.optimizer,
+                        data=self.data,
+                        allocator=self.allocator,
+                        compile=self.compile,
                     )
 
 

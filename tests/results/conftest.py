@@ -3,11 +3,12 @@ from dataclasses import replace
 import pytest
 
 from results.record import Case, Environment, Measurement, Readings
+from results.samples import Holder
 
 
 @pytest.fixture
 def measurement():
-    """A finished simulation with every kind of reading: whole, real, text, list, empty list and not measured."""
+    """A finished simulation with every kind of reading: whole, real, text, list, empty list, structs, not measured."""
     return Measurement(
         case=Case(
             method="contsup[R1E]",
@@ -30,6 +31,11 @@ def measurement():
             step_seconds=(0.5, 0.25),
             reference_step_seconds=(),
             workspace="none",
+            peak_holders=(
+                Holder(category="activations", module=0, bytes=1_234_567_000),
+                Holder(category="parameters", module=None, bytes=168),
+            ),
+            flags=(),
         ),
         environment=Environment(
             peakbench_version="0.1.0",

@@ -1,4 +1,4 @@
-"""Files of older versions still load; `measurements_1.parquet` was written by schema version 1."""
+"""Files of older versions still load; `measurements_N.parquet` was written by schema version N."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from results.migrate import added_columns, upgrade_rows
 from results.schema import SCHEMA, SCHEMA_VERSION
 from results.store import read_file, write_file
 
-VERSION_1 = Path(__file__).parent / "measurements_1.parquet"
+VERSION_1, VERSION_3 = (Path(__file__).parent / f"measurements_{version}.parquet" for version in (1, 3))
 
 
 def test_a_file_of_version_1_reads_as_what_was_run_then():
@@ -25,8 +25,23 @@ def test_a_file_of_version_1_reads_as_what_was_run_then():
     assert (failed.status, failed.message) == ("failed", "too bad")
 
 
-def test_an_old_file_written_anew_is_of_this_version_and_the_same(tmp_path):
-    rows = read_file(VERSION_1)
+def test_a_file_of_version_3_reads_as_what_was_run_then():
+    simulated, measured, late = read_file(VERSION_3)
+    assert (simulated.case.precision, simulated.case.memory_format) == ("bfloat16", "channels_last")
+    assert {(row.case.allocator, row.case.compile, row.measure) for row in (simulated, measured, late)} == {
+        ("", "none", "step")
+    }
+    assert simulated.readings.least_memory_bytes == 1_300_234_240
+    assert measured.readings.first_step_peak_allocated_bytes == 1_210_000_000
+    assert measured.readings.step_seconds == (0.5, 0.51)
+    assert (measured.readings.blocks, measured.readings.peak_holders, measured.readings.flags) == (None, None, None)
+    assert (measured.environment.driver_version, measured.environment.container) == ("580.65.06", None)
+    assert (late.status, late.phase) == ("timeout", "training step")
+
+
+@pytest.mark.parametrize("old", [VERSION_1, VERSION_3])
+def test_an_old_file_written_anew_is_of_this_version_and_the_same(tmp_path, old):
+    rows = read_file(old)
     write_file(tmp_path / "new.parquet", rows)
     assert pq.read_schema(tmp_path / "new.parquet").metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
     assert read_file(tmp_path / "new.parquet") == rows

@@ -1,6 +1,6 @@
 import types
 import typing
-from dataclasses import fields
+from dataclasses import is_dataclass
 
 import pyarrow as pa
 import pytest
@@ -8,44 +8,54 @@ import pytest
 from results.record import Case, Environment, Measurement, Readings
 from results.schema import KIND, SCHEMA, SCHEMA_VERSION
 
-ARROW = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    tuple[int, ...]: pa.list_(pa.int64()),
-    tuple[float, ...]: pa.list_(pa.float64()),
-}
+ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def arrow_field(name, hint):
+    """The Arrow field that a record's field of this type is stored as, read from its annotations."""
+    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    (kind,) = [choice for choice in choices if choice is not types.NoneType]
+    return pa.field(name, arrow_type(kind), nullable=types.NoneType in choices)
+
+
+def arrow_type(kind):
+    if typing.get_origin(kind) is typing.Literal:
+        return pa.string()
+    if typing.get_origin(kind) is tuple:
+        return pa.list_(arrow_type(typing.get_args(kind)[0]))
+    if is_dataclass(kind):
+        return pa.struct([arrow_field(name, hint) for name, hint in typing.get_type_hints(kind).items()])
+    return ARROW[kind]
 
 
 def record_columns():
-    """(name, Arrow type, nullable) of every field of the record, read from its annotations."""
-    columns = []
-    for record in (Case, Measurement, Readings, Environment):
-        hints = typing.get_type_hints(record)
-        for name in (field.name for field in fields(record)):
-            if name in {"case", "readings", "environment"}:
-                continue
-            hint = hints[name]
-            choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            (kind,) = [choice for choice in choices if choice is not types.NoneType]
-            if typing.get_origin(kind) is typing.Literal:
-                kind = str
-            columns.append((name, ARROW[kind], types.NoneType in choices))
-    return columns
+    """Every column of the record as its annotations have it."""
+    hints = [
+        (name, hint)
+        for record in (Case, Measurement, Readings, Environment)
+        for name, hint in typing.get_type_hints(record).items()
+    ]
+    return [arrow_field(name, hint) for name, hint in hints if name not in {"case", "readings", "environment"}]
 
 
 def test_columns_are_the_fields_of_the_record_in_order(measurement):
     assert SCHEMA.names == list(measurement.to_row())
 
 
-@pytest.mark.parametrize(("name", "kind", "nullable"), record_columns())
-def test_a_column_has_the_type_of_its_field_and_is_null_only_where_the_record_may_be_none(name, kind, nullable):
-    column = SCHEMA.field(name)
-    assert (column.type, column.nullable) == (kind, nullable)
+@pytest.mark.parametrize("expected", record_columns(), ids=lambda field: field.name)
+def test_a_column_has_the_type_of_its_field_and_is_null_only_where_the_record_may_be_none(expected):
+    column = SCHEMA.field(expected.name)
+    assert (column.type, column.nullable) == (expected.type, expected.nullable)
 
 
-UNITS = {"_bytes": b"B", "_seconds": b"s", "_flops": b"FLOP", "_macs": b"multiply-add"}
+UNITS = {
+    "_bytes": b"B",
+    "_seconds": b"s",
+    "_flops": b"FLOP",
+    "_macs": b"multiply-add",
+    "_joules": b"J",
+    "_hertz": b"Hz",
+}
 
 
 @pytest.mark.parametrize("column", list(SCHEMA), ids=SCHEMA.names)

@@ -3,6 +3,8 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
+from typing import get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,16 +18,28 @@ from results.store import StoreError, open_run, read_file, read_runs, write_file
 
 whole = st.integers(-(2**63), 2**63 - 1)
 real = st.floats(allow_nan=False)
-BY_TYPE = {pa.string(): st.text(), pa.int64(): whole, pa.float64(): real, pa.bool_(): st.booleans()}
-BY_TYPE |= {pa.list_(pa.int64()): st.lists(whole).map(tuple), pa.list_(pa.float64()): st.lists(real).map(tuple)}
+SIMPLE = {pa.string(): st.text(), pa.int64(): whole, pa.float64(): real, pa.bool_(): st.booleans()}
+
+
+def any_of(column, hint):
+    """Any value of a column whose field has this type."""
+    kind = next((choice for choice in get_args(hint) if choice is not NoneType), hint) if column.nullable else hint
+    if pa.types.is_list(column.type):
+        item = get_args(kind)[0]
+        values = st.lists(any_of(column.type.value_field.with_nullable(nullable=False), item), max_size=2).map(tuple)
+    elif pa.types.is_struct(column.type):
+        hints = get_type_hints(kind)
+        values = st.builds(kind, **{member.name: any_of(member, hints[member.name]) for member in column.type})
+    else:
+        values = SIMPLE[column.type]
+    return st.none() | values if column.nullable else values
 
 
 def values(record):
     """Any values the record's columns may hold."""
+    hints = get_type_hints(record)
     columns = {name: SCHEMA.field(name) for name in record.__dataclass_fields__ if name in SCHEMA.names}
-    return st.fixed_dictionaries(
-        {name: st.none() | BY_TYPE[c.type] if c.nullable else BY_TYPE[c.type] for name, c in columns.items()}
-    )
+    return st.fixed_dictionaries({name: any_of(column, hints[name]) for name, column in columns.items()})
 
 
 any_measurement = st.builds(
@@ -150,7 +164,7 @@ def test_a_schema_version_that_is_no_number_is_refused(path):
 
 def test_missing_columns_are_named(path):
     rewrite(path, table=pq.read_table(path).drop_columns(["device", "first_loss"]))
-    with pytest.raises(StoreError, match="lacks columns of schema 3: device, first_loss"):
+    with pytest.raises(StoreError, match=f"lacks columns of schema {SCHEMA_VERSION}: device, first_loss"):
         read_file(path)
 
 
