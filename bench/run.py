@@ -4,7 +4,6 @@ Simulations run side by side; measurements one after the other, with nothing els
 """
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.isolate import Outcome, run_isolated
+import psutil
+
+from bench.isolate import Outcome, Stop, run_isolated
 from bench.probes.limits import Limits
 from results.record import FINISHED, Case, Environment, Measurement, Provenance, Readings
 from results.store import open_run
@@ -109,7 +110,7 @@ def _ask(question: str, *arguments: object) -> Any:
 
 def _do(jobs: list[Job], settings: Settings) -> Iterator[tuple[Job, Outcome]]:
     simulated = [job for job in jobs if job.provenance == "simulated"]
-    stop = threading.Event()
+    stop = Stop()
     simulate = partial(run_isolated, "bench.worker:simulate", time_limit=settings.time_limit, stop=stop)
     with ThreadPoolExecutor(max_workers=min(len(os.sched_getaffinity(0)), MOST_PROCESSES)) as pool:
         futures = {pool.submit(simulate, job.case): job for job in simulated}
@@ -128,7 +129,7 @@ def _do(jobs: list[Job], settings: Settings) -> Iterator[tuple[Job, Outcome]]:
                 settings.limits,
                 settings.data_root,
                 time_limit=settings.time_limit,
-                limit_memory=job.device == "cpu",
+                memory_limit=psutil.virtual_memory().available if job.device == "cpu" else None,
             )
             yield job, outcome
 

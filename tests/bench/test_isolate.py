@@ -1,6 +1,7 @@
 """Real processes with planted faults."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,15 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import isolate
-from bench.isolate import is_out_of_memory, run_isolated
+from bench.isolate import Stop, is_out_of_memory, run_isolated
 
 LIMIT = 60.0
 
 
-def run(name, *arguments, **options):
-    options.setdefault("time_limit", LIMIT)
-    return run_isolated(f"tests.bench.planted:{name}", *arguments, **options)
+def run(name, *arguments, module="planted", **options):
+    """In a new interpreter: it starts within milliseconds as long as nothing imports torch."""
+    options = {"time_limit": LIMIT, "variables": {}} | options
+    return run_isolated(f"tests.bench.{module}:{name}", *arguments, **options)
 
 
 def test_a_result_comes_back():
@@ -27,27 +28,61 @@ def test_a_result_comes_back():
     assert 0 < outcome.seconds < LIMIT
 
 
-def test_every_call_has_a_fresh_process():
-    first, second = run("process_facts").result, run("process_facts").result
+def test_a_result_may_be_large():
+    assert len(run("return_much").result) == 10**7
+
+
+@pytest.mark.parametrize("variables", [None, {}])
+def test_every_call_has_a_fresh_process_that_leads_its_group_and_dies_first_where_memory_runs_out(variables):
+    first, second = (run("tell", variables=variables).result for _ in range(2))
     assert len({first["pid"], second["pid"], os.getpid()}) == 3
-    assert not first["cuda_started"]
+    assert first["group"] == first["pid"]
+    assert first["victim"] == "1000"
+    assert first["torch"] is (variables is None)
 
 
-def test_an_error_is_an_outcome_with_its_phase():
-    outcome = run("fail")
-    assert (outcome.status, outcome.phase, outcome.message) == ("failed", "before the fault", "ValueError: planted")
+def test_the_forked_process_has_no_cuda_context():
+    assert run("tell_cuda", module="planted_torch", variables=None).result is False
 
 
-def test_a_killed_process_is_an_outcome_that_names_the_signal():
-    outcome = run("kill_itself")
-    assert (outcome.status, outcome.phase) == ("failed", "about to die")
-    assert "killed by SIGKILL" in outcome.message
+def test_variables_are_those_of_the_new_interpreter_alone(monkeypatch):
+    monkeypatch.setenv("TO_GO", "1")
+    told = run("tell", variables={"PLANTED": "yes", "TO_GO": None}).result["variables"]
+    assert told["PLANTED"] == "yes"
+    assert "TO_GO" not in told
+    assert "PLANTED" not in os.environ
 
 
-def test_a_process_that_leaves_without_a_result_is_an_outcome():
-    outcome = run("leave")
-    assert (outcome.status, outcome.phase) == ("failed", "leaving")
-    assert outcome.message == "the process ended with exit code 7 and no result"
+@pytest.mark.parametrize("variables", [None, {}])
+def test_descriptors_that_are_held_are_open_in_the_process(variables, tmp_path):
+    with (tmp_path / "lock").open("w") as lock:
+        assert str(tmp_path / "lock") in run("tell", variables=variables, held=[lock.fileno()]).result["files"]
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "message"),
+    [
+        ("fail", "before the fault", "ValueError: planted"),
+        ("fail_unspeakably", None, "UnspeakableError: no text"),
+        ("fail_in_foreign_letters", "lone \\ud800", "ValueError: lone \\udcff"),
+        ("leave_as_a_program", None, "SystemExit: 3"),
+        ("leave", "leaving", "the process ended with exit code 7 and no result"),
+        ("return_what_cannot_be_pickled", "returning", "TypeError: cannot pickle '_thread.lock' object"),
+    ],
+)
+def test_whatever_goes_wrong_is_an_outcome_with_its_phase(name, phase, message):
+    outcome = run(name)
+    assert (outcome.status, outcome.phase, outcome.message) == ("failed", phase, message)
+
+
+def test_a_result_that_cannot_be_read_back_is_an_outcome():
+    outcome = run("return_what_cannot_be_unpickled")
+    assert (outcome.status, outcome.phase) == ("failed", "returning")
+    assert outcome.message.startswith("the result cannot be read back: ValueError: invalid literal")
+
+
+def test_a_long_message_is_cut():
+    assert run("fail_at_length").message.endswith("xxx ... (1000012 characters)")
 
 
 def test_a_function_that_does_not_exist_is_an_outcome():
@@ -56,52 +91,111 @@ def test_a_function_that_does_not_exist_is_an_outcome():
     assert "no_such_function" in outcome.message
 
 
+def test_a_killed_process_is_an_outcome_that_names_the_signal_and_quotes_its_last_words():
+    outcome = run("kill_itself", signal.SIGKILL)
+    assert (outcome.status, outcome.phase) == ("failed", "about to die")
+    assert outcome.message.startswith("the process was killed by SIGKILL")
+    assert outcome.message.endswith("last words")
+
+
+@pytest.mark.parametrize("variables", [None, {}])
+def test_a_crash_is_an_outcome_that_says_where(variables):
+    outcome = run("crash", variables=variables)
+    assert (outcome.status, outcome.phase) == ("failed", "about to crash")
+    assert outcome.message.startswith("the process was killed by SIGSEGV, in string_at (ctypes/__init__.py, line ")
+
+
 def test_a_hang_is_stopped_at_the_time_limit_together_with_its_children(tmp_path):
-    outcome = run("sleep_with_child", str(tmp_path), time_limit=5.0)
+    outcome = run("sleep_with_child", str(tmp_path), time_limit=1.0)
     assert (outcome.status, outcome.phase) == ("timeout", "sleeping with a child")
-    assert outcome.message == "stopped after the time limit of 5 s"
+    assert outcome.message.startswith("stopped after the time limit of 1 s, in sleep_with_child (bench/planted.py, ")
     for name in ("self", "child"):
         pid = int((tmp_path / name).read_text())
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_an_allocation_that_cannot_be_is_out_of_memory():
-    outcome = run("allocate_too_much")
-    assert (outcome.status, outcome.phase) == ("out_of_memory", "one huge tensor")
-
-
-def test_memory_that_runs_out_bit_by_bit_is_out_of_memory_and_not_a_kill(monkeypatch):
-    small = psutil.virtual_memory()._replace(available=2**28)
-    monkeypatch.setattr(isolate.psutil, "virtual_memory", lambda: small)
-    outcome = run("fill_memory", limit_memory=True)
-    assert (outcome.status, outcome.phase) == ("out_of_memory", "filling")
-
-
-def test_a_stop_ends_a_call_at_once():
-    stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
-    start = time.monotonic()
-    outcome = run("sleep", 60, stop=stop)
+@pytest.mark.parametrize(
+    ("name", "place"), [("stop_itself", ""), ("hold_python_lock", ", in hold_python_lock (bench/planted.py, line ")]
+)
+def test_a_process_without_heartbeat_is_told_from_a_slow_one(name, place):
+    outcome = run(name, silence_limit=0.8)
     assert outcome.status == "failed"
+    assert outcome.message.startswith(f"hung: no sign of life for 0.8 s{place}")
+
+
+def test_a_slow_process_with_a_heartbeat_is_left_alone():
+    assert run("sleep", 1.5, silence_limit=0.8).status == "ok"
+
+
+def test_a_leak_is_out_of_memory_and_not_a_kill():
+    outcome = run("leak", memory_limit=2**26)
+    assert (outcome.status, outcome.phase) == ("out_of_memory", "leaking")
+
+
+@pytest.mark.parametrize(("name", "options"), [("allocate_too_much", {}), ("fill_memory", {"memory_limit": 2**28})])
+def test_tensors_that_do_not_fit_are_out_of_memory(name, options):
+    assert run(name, module="planted_torch", variables=None, **options).status == "out_of_memory"
+
+
+def test_a_stop_ends_a_call_at_once_and_those_to_come():
+    stop = Stop()
+    threading.Timer(0.3, stop.set).start()
+    start = time.monotonic()
+    outcomes = [run("sleep", 60, stop=stop) for _ in range(2)]
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
     assert time.monotonic() - start < 30
+    assert stop.is_set()
 
 
-def test_nothing_outlives_a_parent_that_is_killed(tmp_path):
-    code = (
-        "from bench.isolate import run_isolated; import sys;"
-        "run_isolated('tests.bench.planted:sleep_with_child', sys.argv[1], time_limit=60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2])
+def test_a_process_that_cannot_be_started_is_an_outcome(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    outcome = run("add", 2, 3)
+    assert (outcome.status, outcome.phase) == ("failed", "start")
+    assert "No such file" in outcome.message
+
+
+def test_a_result_that_the_disk_does_not_take_is_an_outcome():
+    outcome = run("return_more_than_the_disk_takes")
+    assert (outcome.status, outcome.message) == ("failed", "OSError: [Errno 27] File too large")
+
+
+CALL = (
+    "from bench.isolate import run_isolated; import sys; name, argument, grace = sys.argv[1:];"
+    "run_isolated(f'tests.bench.planted:{name}', argument, time_limit=60, variables={}, grace=float(grace))"
+)
+
+
+def kill_caller(name, argument, grace, begun):
+    """Kill a process that waits for an isolated one, which has begun then."""
+    command = [sys.executable, "-c", CALL, name, str(argument), str(grace)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as caller:
+        assert wait_until(begun.exists)
+        caller.kill()
+
+
+def wait_until(true):
     deadline = time.monotonic() + LIMIT
-    while not (tmp_path / "self").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    worker = int((tmp_path / "self").read_text())
-    parent.kill()
-    parent.wait()
-    while psutil.pid_exists(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not psutil.pid_exists(worker)
-    psutil.Process(int((tmp_path / "child").read_text())).kill()
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return true()
+
+
+def is_gone(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_nothing_outlives_a_caller_that_is_killed(tmp_path):
+    kill_caller("sleep_with_child", tmp_path, 0, tmp_path / "self")
+    for name in ("self", "child"):
+        pid = int((tmp_path / name).read_text())
+        assert wait_until(lambda pid=pid: is_gone(pid))
+
+
+@pytest.mark.parametrize(("grace", "finished"), [(30, True), (0.1, False)])
+def test_a_process_whose_caller_died_has_its_grace_to_finish(tmp_path, grace, finished):
+    kill_caller("finish_late", tmp_path / "result", grace, tmp_path / "result.begun")
+    assert wait_until(lambda: is_gone(int((tmp_path / "result.begun").read_text())))
+    assert (tmp_path / "result").exists() is finished
 
 
 @pytest.mark.parametrize(
@@ -112,6 +206,7 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path):
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), True),
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
         (ValueError("out of memory"), False),
     ],
 )
