@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.commands import check, compare, listings, report, run, simulate, split, validate
+from bench.commands import check, compare, fit, listings, report, run, simulate, split, validate
 from bench.commands.options import PluginFiles
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("networks")(listings.list_networks)
 app.command("suites")(listings.list_all_suites)
 app.command("simulate")(simulate.simulate)
 app.command("split")(split.split)
+app.command("fit")(fit.fit)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
