@@ -1,22 +1,13 @@
-"""Simulated against measured peaks, as a figure."""
+"""Simulated against measured peaks, as a chart."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from reports import cells
-from reports.charts import Panel, Point, Series, draw_agreement
 from reports.comparison import Comparison, ReportError, compare
+from reports.panels import Panel, Point, Series
+from reports.row import Row
+from reports.units import format_change, format_gib
 from results.record import Measurement
-
-
-def draw_memory(measurements: Sequence[Measurement], path: Path) -> None:
-    """Draw simulated over measured peaks.
-
-    Raises:
-        ReportError: as `agreement_panels`.
-        FigureError: the file cannot be written, or its ending is not of a picture.
-    """
-    draw_agreement(agreement_panels(measurements), path)
 
 
 def agreement_panels(measurements: Sequence[Measurement]) -> list[Panel]:
@@ -46,7 +37,9 @@ def _to_panel(comparison: Comparison) -> Panel:
             Series(
                 method,
                 tuple(
-                    Point(row.measured_peak_allocated_bytes / 2**30, row.peak_allocated_bytes / 2**30)
+                    Point(
+                        row.measured_peak_allocated_bytes / 2**30, row.peak_allocated_bytes / 2**30, tip=_in_words(row)
+                    )
                     for row in rows
                     if row.method == method and row.measured_peak_allocated_bytes and row.peak_allocated_bytes
                 ),
@@ -55,3 +48,9 @@ def _to_panel(comparison: Comparison) -> Panel:
             for look, method in enumerate(methods)
         ),
     )
+
+
+def _in_words(row: Row) -> str:
+    measured, simulated = map(format_gib, (row.measured_peak_allocated_bytes, row.peak_allocated_bytes))
+    error = format_change(row.simulation_error)
+    return f"{cells.name_point(row)}: measured {measured} GiB, simulated {simulated} GiB, {error}"

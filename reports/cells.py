@@ -54,6 +54,13 @@ def name_case(row: Row, rows: Sequence[Row]) -> str:
     return f"{row.method} {shorten_split(row)}".rstrip() if splits_differ(rows) else row.method
 
 
+def name_point(row: Row) -> str:
+    """A case by itself, as in a chart: `dgl, K=4, balanced`."""
+    policy = shorten_split(row)
+    words = [row.method, f"K={row.module_count}" if row.module_count > 1 else "", "" if policy == "equal" else policy]
+    return ", ".join(filter(None, words))
+
+
 def splits_differ(rows: Sequence[Row]) -> bool:
     """Whether cases of these rows are cut in several ways."""
     return len({row.split_policy for row in rows if row.module_count > 1}) > 1

@@ -1,12 +1,11 @@
 """Peak memory by number of local modules, for every method and split policy of a run: as a table and as curves."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from reports import cells, notes
-from reports.charts import Panel, Point, Series, draw_peaks
 from reports.comparison import Comparison, ReportError, compare
 from reports.layout import Column, Group, Table
+from reports.panels import Panel, Point, Series
 from reports.row import Row
 from reports.units import format_gib, format_percent
 from results.record import Measurement
@@ -30,16 +29,6 @@ def splits(measurements: Sequence[Measurement]) -> list[Table]:
         ReportError: there are no measurements, or no simulated case of several modules.
     """
     return [_splits_table(comparison) for comparison in _cut(measurements)]
-
-
-def draw_splits(measurements: Sequence[Measurement], path: Path) -> None:
-    """Draw peaks over K.
-
-    Raises:
-        ReportError: as `splits`.
-        FigureError: the file cannot be written, or its ending is not of a picture.
-    """
-    draw_peaks(split_panels(measurements), path)
 
 
 def split_panels(measurements: Sequence[Measurement]) -> list[Panel]:
@@ -105,7 +94,7 @@ def _to_panel(comparison: Comparison, methods: Sequence[str], policies: Sequence
             Series(
                 f"{method}, {policy}" if len(policies) > 1 else method,
                 tuple(
-                    Point(count, row.peak_allocated_bytes / 2**30)
+                    Point(count, row.peak_allocated_bytes / 2**30, tip=_in_words(row))
                     for count, row in sorted(line.items())
                     if row.peak_allocated_bytes is not None
                 ),
@@ -115,4 +104,10 @@ def _to_panel(comparison: Comparison, methods: Sequence[str], policies: Sequence
             for (method, policy), line in _lines(comparison).items()
         ),
         level=e2e.peak_allocated_bytes / 2**30 if e2e and e2e.peak_allocated_bytes else None,
+    )
+
+
+def _in_words(row: Row) -> str:
+    return (
+        f"{cells.name_point(row)}: {format_gib(row.peak_allocated_bytes)} GiB, {format_percent(row.peak_ratio)} of E2E"
     )

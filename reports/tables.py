@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports import cells, notes
-from reports.agreement import draw_memory
+from reports.agreement import agreement_panels
+from reports.charts import draw_chart
 from reports.comparison import Comparison, ReportError, compare
 from reports.contsup import table10, table12
 from reports.infopro import imagenet, segmentation
 from reports.layout import Group, Table, column
+from reports.panels import AGREEMENT, PEAKS, TRADEOFF, Kind, Panel
 from reports.row import Row
-from reports.splits import draw_splits, splits
+from reports.splits import split_panels, splits
 from reports.topology import topology
-from reports.tradeoff import draw_front, tradeoff
+from reports.tradeoff import front_panels, tradeoff
 from reports.units import (
     format_change,
     format_gigabytes,
@@ -68,26 +70,36 @@ def memory(measurements: Sequence[Measurement]) -> list[Table]:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """The figure of a report."""
+
+    kind: Kind
+    build: Callable[[Sequence[Measurement]], list[Panel]]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A report the command line offers."""
 
     build: Build
     summary: str
     """One line for listings."""
-    draw: Draw | None = None
+    chart: Chart | None = None
     """Its figure; None where it has none."""
 
 
 REPORTS = {
     "overhead": Report(overhead, "memory, FLOPs, parameters, step and inference time of every method beside E2E"),
     "memory": Report(
-        memory, "memory saved and its price, as InfoPro's and MLAAN's Table 3; measured beside simulated", draw_memory
+        memory,
+        "memory saved and its price, as InfoPro's and MLAAN's Table 3; measured beside simulated",
+        Chart(AGREEMENT, agreement_panels),
     ),
     "topology": Report(topology, "memory of every context and its published error, as ContSup's Table 4"),
     "imagenet": Report(imagenet, "memory, overheads and published errors on ImageNet, as InfoPro's Table 4"),
     "segmentation": Report(segmentation, "memory, overheads and published scores on Cityscapes, as InfoPro's Table 5"),
-    "splits": Report(splits, "peak memory by number of local modules, for every split policy", draw_splits),
-    "tradeoff": Report(tradeoff, "memory against step time, with the Pareto front", draw_front),
+    "splits": Report(splits, "peak memory by number of local modules, for every split", Chart(PEAKS, split_panels)),
+    "tradeoff": Report(tradeoff, "memory against step time, with the Pareto front", Chart(TRADEOFF, front_panels)),
     "table10": Report(table10, "inference time of methods that keep context, as ContSup's Table 10"),
     "table12": Report(table12, "time of a training step, methods down and K across, as ContSup's Table 12"),
 }
@@ -108,11 +120,11 @@ def find_figure(name: str) -> Draw:
     Raises:
         ReportError: no report has this name, or it has no figure; says which there are.
     """
-    drawing = _find(name).draw
-    if drawing is None:
-        drawn = [other for other, report in REPORTS.items() if report.draw]
+    chart = _find(name).chart
+    if chart is None:
+        drawn = [other for other, report in REPORTS.items() if report.chart]
         raise ReportError(f"report '{name}' has no figure; those that have: {', '.join(drawn)}")
-    return drawing
+    return lambda measurements, path: draw_chart(chart.kind, chart.build(measurements), path)
 
 
 def _find(name: str) -> Report:

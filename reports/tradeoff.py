@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from reports import cells, notes
-from reports.charts import Panel, Point, Series, draw_tradeoff
 from reports.comparison import Comparison, ReportError, compare
 from reports.layout import Table, column
+from reports.panels import Panel, Point, Series
 from reports.row import Row
-from reports.units import NOTHING, format_percent, format_ratio
+from reports.units import NOTHING, format_overhead, format_percent, format_ratio
 from results.record import Measurement
 
 LEGEND = (
@@ -32,16 +31,6 @@ def tradeoff(measurements: Sequence[Measurement]) -> list[Table]:
         ReportError: there are no measurements, or none with both.
     """
     return [_tradeoff_table(comparison) for comparison in _known(measurements)]
-
-
-def draw_front(measurements: Sequence[Measurement], path: Path) -> None:
-    """Draw step time over memory.
-
-    Raises:
-        ReportError: as `tradeoff`.
-        FigureError: the file cannot be written, or its ending is not of a picture.
-    """
-    draw_tradeoff(front_panels(measurements), path)
 
 
 def front_panels(measurements: Sequence[Measurement]) -> list[Panel]:
@@ -136,7 +125,7 @@ def _to_panel(comparison: Comparison, methods: Sequence[str]) -> Panel:
             Series(
                 method,
                 tuple(
-                    replace(point, words=_words(rows[place]))
+                    replace(point, words=_words(rows[place]), tip=_in_words(rows[place]))
                     for place, point in points.items()
                     if rows[place].method == method
                 ),
@@ -153,3 +142,9 @@ def _words(row: Row) -> str:
     error = "" if row.published_test_error is None else f"{row.published_test_error:.1f}%"
     count = f"{row.module_count}" if row.module_count > 1 else ""
     return ": ".join(word for word in (count, error) if word)
+
+
+def _in_words(row: Row) -> str:
+    overhead = format_overhead(row.step_ratio, row.step_ratio_low, row.step_ratio_high)
+    error = "" if row.published_test_error is None else f", published error {row.published_test_error:.2f}%"
+    return f"{cells.name_point(row)}: {format_percent(row.peak_ratio)} of E2E's peak, step {overhead}{error}"

@@ -5,14 +5,16 @@ import random
 import pytest
 
 from reports.agreement import agreement_panels
-from reports.charts import PALETTE, Panel, Point, Series, draw_agreement, draw_peaks, draw_tradeoff
+from reports.charts import draw_chart
 from reports.comparison import ReportError
 from reports.figures import FigureError
+from reports.labels import place_labels
+from reports.panels import AGREEMENT, PALETTE, PEAKS, TRADEOFF, Panel, Point, Series
 from reports.splits import split_panels, splits
 from reports.tables import find_figure
 from reports.tradeoff import find_front, front_panels, tradeoff
 
-DRAWINGS = (draw_peaks, draw_tradeoff, draw_agreement)
+KINDS = (PEAKS, TRADEOFF, AGREEMENT)
 
 
 def timed(ratio):
@@ -138,6 +140,29 @@ def test_agreement_needs_both_at_one_batch(run):
         agreement_panels(run)
 
 
+def test_words_beside_points_never_overlap_nor_leave_the_axes():
+    source = random.Random(1)
+    for count in (1, 5, 40, 200):
+        points = [(source.uniform(0, 300), source.uniform(0, 200)) for _ in range(count)]
+        places = place_labels(points, [(25.0, 7.0)] * count, (0, 0, 300, 200), 3)
+        boxes = [(x, y, x + 25, y + 7) for x, y in filter(None, places)]
+        assert len(boxes) >= min(count, 5)
+        assert all(left >= 0 and low >= 0 and right <= 300 and high <= 200 for left, low, right, high in boxes)
+        for place, (left, low, right, high) in enumerate(boxes):
+            assert not any(left < x < right and low < y < high for x, y in points)
+            assert all(
+                right <= other[0] or other[2] <= left or high <= other[1] or other[3] <= low
+                for other in boxes[place + 1 :]
+            )
+
+
+def test_every_point_names_its_case_and_values(run):
+    tips = {point.tip for panel in front_panels(run) for series in panel.series for point in series.points}
+    assert "dgl, K=16: 12.5% of E2E's peak, step +50.0±0.0%, published error 13.80%" in tips
+    tips = {point.tip for panel in split_panels(run) for series in panel.series for point in series.points}
+    assert "dgl, K=4, balanced: 1.50 GiB, 18.8% of E2E" in tips
+
+
 @pytest.fixture
 def panels():
     series = (Series("greedy", (Point(2, 4.0, "2: 8%"), Point(4, 2.0)), 0), Series("dgl", (Point(4, 3.0),), 1, 1))
@@ -145,10 +170,10 @@ def panels():
     return [panel] * 3
 
 
-@pytest.mark.parametrize("draw", DRAWINGS)
-def test_a_chart_shows_every_series_in_its_colour_and_only_those(draw, panels, tmp_path):
+@pytest.mark.parametrize("chart", KINDS)
+def test_a_chart_shows_every_series_in_its_colour_and_only_those(chart, panels, tmp_path):
     path = tmp_path / "chart.svg"
-    draw(panels, path)
+    draw_chart(chart, panels, path)
     text = path.read_text().lower()
     for colour in PALETTE:
         assert (colour.lower() in text) == (colour in PALETTE[:2])
@@ -156,19 +181,19 @@ def test_a_chart_shows_every_series_in_its_colour_and_only_those(draw, panels, t
     assert text.count("<!-- greedy -->") == text.count("<!-- dgl -->") == 1
 
 
-@pytest.mark.parametrize("draw", DRAWINGS)
+@pytest.mark.parametrize("chart", KINDS)
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
-def test_a_chart_is_written_as_its_ending_says(draw, kind, magic, panels, tmp_path):
+def test_a_chart_is_written_as_its_ending_says(chart, kind, magic, panels, tmp_path):
     path = tmp_path / f"chart.{kind}"
-    draw(panels[:1], path)
+    draw_chart(chart, panels[:1], path)
     assert path.read_bytes().startswith(magic)
 
 
 def test_a_chart_that_cannot_be_written_is_refused(panels, tmp_path):
     with pytest.raises(FigureError, match="the ending says the kind"):
-        draw_peaks(panels, tmp_path / "chart.xyz")
+        draw_chart(PEAKS, panels, tmp_path / "chart.xyz")
     with pytest.raises(FigureError, match="No such file or directory"):
-        draw_peaks(panels, tmp_path / "nowhere" / "chart.png")
+        draw_chart(PEAKS, panels, tmp_path / "nowhere" / "chart.png")
 
 
 def test_a_report_without_a_figure_names_those_that_have_one():
