@@ -5,6 +5,7 @@ All sessions share one environment, so that torch is installed once.
 
 import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def _run(session: nox.Session, program: str, *arguments: str) -> None:
     session.run(str(ENVIRONMENT / "bin" / program), *arguments, env={"PATH": path}, external=True)
 
 
+def _install_browser(session: nox.Session) -> None:
+    """Chromium and axe-core for the tests of the page, where that is possible; without them those skip and say so."""
+    can_install = shutil.which("apt-get") and os.geteuid() == 0
+    if not shutil.which("chromium") and can_install:
+        session.run("apt-get", "update", external=True, silent=True, success_codes=range(256))
+        install = ("apt-get", "install", "--yes", "--no-install-recommends", "chromium")
+        session.run(*install, external=True, silent=True, success_codes=range(256))
+    axe = ROOT / ".nox" / "axe"
+    if not axe.exists() and shutil.which("npm"):
+        install = ("npm", "install", "--silent", "--prefix", str(axe), "axe-core@4")
+        session.run(*install, external=True, silent=True, success_codes=range(256))
+
+
 @nox.session(name="bench-cifar")
 def bench_cifar(session: nox.Session) -> None:
     """Overhead report of ResNet-32 and ResNet-110 on CIFAR-10; resumes an earlier run."""
@@ -57,6 +71,7 @@ def bench_smoke(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests, in two processes."""
     _install(session)
+    _install_browser(session)
     _run(session, "python", "-m", "pytest", "-n", "2", *session.posargs)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.figures import new_figure, save_figure
 from reports.labels import place_labels
-from reports.panels import DASHES, MARKERS, PALETTE, Kind, Panel, Series
+from reports.panels import COLOURS, DASHES, HATCHES, MARKERS, PALETTE, BarPanel, Kind, Panel, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,12 +49,46 @@ def draw_chart(kind: Kind, panels: Sequence[Panel], path: Path) -> None:
     save_figure(figure, path)
 
 
+def draw_bars(panels: Sequence[BarPanel], path: Path) -> None:
+    """Stacked bars by category, panels below each other.
+
+    Raises:
+        FigureError: the file cannot be written, or its ending is not of a picture.
+    """
+    heights = [0.2 * len(panel.bars) + 1.0 for panel in panels]
+    figure = new_figure(path, (8.5, sum(heights) + 0.2))
+    grid = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    handles: dict[str, Any] = {}
+    for axes, panel in zip(grid, panels, strict=True):
+        unit, size = ("GiB", 2**30) if max(bar.size for bar in panel.bars) >= 2**30 else ("MiB", 2**20)
+        for place, bar in enumerate(panel.bars):
+            left = 0.0
+            for category, part in bar.parts:
+                look: dict[str, Any] = {"color": COLOURS.get(category, "#FFFFFF"), "hatch": HATCHES.get(category, "")}
+                drawn = axes.barh(place, part / size, left=left, edgecolor="black", linewidth=0.4, height=0.72, **look)
+                handles.setdefault(category, drawn[0])
+                left += part / size
+        if panel.mark is not None:
+            axes.axvline(panel.mark / size, color="black", linewidth=1, linestyle="--")
+            axes.annotate(panel.mark_words, (panel.mark / size, 1), xycoords=("data", "axes fraction"), fontsize=7,
+                          xytext=(-3, 2), textcoords="offset points", ha="right")  # fmt: skip
+        axes.set_yticks(range(len(panel.bars)), labels=[bar.label for bar in panel.bars], fontsize=7)
+        axes.invert_yaxis()
+        axes.margins(y=0.6 / max(len(panel.bars), 1))
+        axes.set_title(panel.title, fontsize=9, loc="left", pad=12 if panel.mark_words else 6)
+        axes.set_xlabel(f"{unit} (2^{30 if unit == 'GiB' else 20} bytes)", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    listed = [name for name in COLOURS if name in handles] + [name for name in handles if name not in COLOURS]
+    figure.legend([handles[name] for name in listed], listed, loc="outside right upper", frameon=False, fontsize=8)
+    save_figure(figure, path)
+
+
 def _draw_curves(axes: "Axes", kind: Kind, panel: Panel) -> None:
     for place, series in enumerate(panel.series):
         xs, ys = [point.x for point in series.points], [point.y for point in series.points]
         # Curves that coincide show as one within the other.
         wide = 1 - place / len(panel.series)
-        look = _look(series) | {"markersize": 4 + 5 * wide, "linewidth": 1 + 2 * wide}
+        look: dict[str, Any] = _look(series) | {"markersize": 3 + 7 * wide, "linewidth": 1 + 2 * wide}
         axes.plot(xs, ys, linestyle=DASHES[series.dash % len(DASHES)], **look)
     if panel.level is not None:
         axes.axhline(panel.level, color="black", linewidth=1, label="e2e")

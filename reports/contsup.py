@@ -93,7 +93,7 @@ def _inference_table(comparisons: Sequence[Comparison]) -> Table:
     backbone = [cells.inference_milliseconds(e2e) if (e2e := alone.get(label)) else "" for label in labels]
     return Table(
         title=f"{comparisons[0].workload.dataset}: inference of networks that keep context (ContSup Table 10)",
-        labels=(Column("Network", labels, align="left"), Column("backbone\nalone", tuple(backbone))),
+        labels=(Column("Network", labels, align="left"), Column("backbone\nalone", tuple(backbone), source="measured")),
         groups=tuple(
             tuple(Column(heads[case], columns[case]) for case in heads if case[0] == count)
             for count in dict.fromkeys(count for count, *_ in heads)

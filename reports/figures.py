@@ -5,22 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.panels import COLOURS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-COLOURS = {
-    "parameters": "#332288",
-    "gradients": "#88CCEE",
-    "optimizer state": "#44AA99",
-    "buffers": "#117733",
-    "input": "#999933",
-    "activations": "#DDCC77",
-    "auxiliary": "#CC6677",
-    "context": "#882255",
-    "workspace": "#AA4499",
-    "temporary": "#BBBBBB",
-}
-"""Tol's muted scheme: told apart in print and by colour-blind readers."""
 
 
 class FigureError(ValueError):

@@ -111,23 +111,32 @@ def _table(
     printed = {name: [published(metric, row.place) for row in rows] for name, metric in scores.items()}
     sources = [figure.source for figures in printed.values() for figure in figures if figure]
     memory = (
-        column("peak\nGiB", rows, lambda row: cells.simulated_or_why(row, format_gib(row.peak_allocated_bytes))),
-        Column("saved", tuple(saved[0])),
+        column(
+            "peak\nGiB",
+            rows,
+            lambda row: cells.simulated_or_why(row, format_gib(row.peak_allocated_bytes)),
+            source="simulated",
+        ),
+        Column("saved", tuple(saved[0]), source="simulated"),
     )
     printed_memory = (
-        column("paper\nGB", rows, lambda row: format_gigabytes(row.published_memory_gb)),
-        Column("paper\nsaved", tuple(saved[1])),
+        column("paper\nGB", rows, lambda row: format_gigabytes(row.published_memory_gb), source="published"),
+        Column("paper\nsaved", tuple(saved[1]), source="published"),
     )
     flops = (
-        column("extra\nFLOPs", rows, lambda row: format_change(row.theoretical_overhead)),
-        column("paper", rows, lambda row: format_change(row.published_theoretical_overhead)),
+        column("extra\nFLOPs", rows, lambda row: format_change(row.theoretical_overhead), source="counted"),
+        column("paper", rows, lambda row: format_change(row.published_theoretical_overhead), source="published"),
     )
     step = (
-        *([column("step\ntime", rows, cells.step_overhead)] if timed else []),
-        column("paper\nstep time", rows, lambda row: format_overhead(row.published_step_ratio)),
+        *([column("step\ntime", rows, cells.step_overhead, source="measured")] if timed else []),
+        column("paper\nstep time", rows, lambda row: format_overhead(row.published_step_ratio), source="published"),
     )
     shown = tuple(
-        Column(f"paper\n{name}", tuple(f"{figure.value:.2f}" if figure else NOTHING for figure in figures))
+        Column(
+            f"paper\n{name}",
+            tuple(f"{figure.value:.2f}" if figure else NOTHING for figure in figures),
+            source="published",
+        )
         for name, figures in printed.items()
     )
     figures = ("published_memory_gb", "published_theoretical_overhead", "published_step_ratio")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from reports.cells import in_words
 from reports.comparison import Comparison
+from reports.layout import Table
 from reports.published import SOURCES
 from reports.row import Row
 from results.record import Measurement
@@ -153,3 +154,10 @@ def _span(counts: Iterable[int | None]) -> str:
     if not known:
         return "no"
     return str(min(known)) if min(known) == max(known) else f"{min(known)} to {max(known)}"
+
+
+def shared(tables: Sequence[Table]) -> list[str]:
+    """Notes that several tables agree on: said once, at the end."""
+    if len(tables) < 2:  # noqa: PLR2004 - one table keeps its notes
+        return []
+    return [note for note in tables[0].notes if all(note in table.notes for table in tables)]

@@ -1,5 +1,6 @@
 """What a chart shows, before anything is drawn: axes, series and points as plain numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PALETTE = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
@@ -63,3 +64,62 @@ class Panel:
     """Points that no other beats in both, by x."""
     level: float | None = None
     """Height of a line across: end-to-end training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """An amount of memory and what it is made of."""
+
+    label: str
+    parts: tuple[tuple[str, int], ...]
+    """Category and bytes, in the order of `COLOURS`."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(size for _, size in self.parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarPanel:
+    """Bars below each other, of one scale."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    mark: int | None = None
+    """Bytes that a line across marks, such as the peak of a whole step."""
+    mark_words: str = ""
+
+
+COLOURS = {
+    "parameters": "#332288",
+    "gradients": "#88CCEE",
+    "optimizer state": "#44AA99",
+    "buffers": "#117733",
+    "input": "#999933",
+    "activations": "#DDCC77",
+    "auxiliary": "#CC6677",
+    "context": "#882255",
+    "workspace": "#AA4499",
+    "temporary": "#BBBBBB",
+}
+"""Category of memory -> its colour, of Tol's muted scheme; in the order in which they are stacked."""
+HATCHES = {
+    "parameters": "",
+    "gradients": "////",
+    "optimizer state": "....",
+    "buffers": "xxxx",
+    "input": "||||",
+    "activations": "",
+    "auxiliary": "\\\\\\\\",
+    "context": "++++",
+    "workspace": "oo",
+    "temporary": "--",
+}
+"""Category -> what tells it apart where there is no colour."""
+
+
+def stack(parts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """Parts of a bar in the order in which categories are stacked, unknown ones last; nothing that is empty."""
+    ordered = [*COLOURS, *sorted({*parts} - {*COLOURS})]
+    return tuple((name, parts[name]) for name in ordered if parts.get(name))

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from reports.html import to_html
 from reports.latex import to_latex
-from reports.layout import Column, Group, Table
+from reports.layout import Column, Group, Table, trim
+from reports.notes import shared
 from reports.row import Row
 
 Format = Literal["rich", "markdown", "latex", "html", "csv", "json"]
@@ -33,29 +34,29 @@ def render(tables: Sequence[Table], format: Format, console_width: int = 80) -> 
         format: `csv` and `json` keep raw values under the names of `Row`, the others show texts.
         console_width: characters per line of the terminal, for `rich`; a wider table is folded between its groups.
     """
-    return FORMATS[format](tables, console_width)
+    return FORMATS[format]([trim(table) for table in tables], console_width)
 
 
 def _to_rich(tables: Sequence[Table], width: int) -> str:
-    shared = _shared_notes(tables)
+    common = shared(tables)
     parts = []
     for table in tables:
-        own = [note for note in table.notes if note not in shared]
+        own = [note for note in table.notes if note not in common]
         parts.append("\n".join([table.title, "", *_draw(table, width), *_wrap(own, width)]))
-    return _join([*parts, "\n".join(_wrap(shared, width))])
+    return _join([*parts, "\n".join(_wrap(common, width))])
 
 
 def _to_markdown(tables: Sequence[Table], _: int) -> str:
-    shared = _shared_notes(tables)
+    common = shared(tables)
     parts = []
     for table in tables:
         columns = [*table.labels, *(column for group in table.groups for column in group)]
         rule = ["---" if column.align == "left" else "---:" for column in columns]
         cells = zip(*(column.cells for column in columns), strict=True)
         lines = [_pipe([column.header for column in columns]), _pipe(rule), *map(_pipe, cells)]
-        notes = [f"- {note}" for note in table.notes if note not in shared]
+        notes = [f"- {note}" for note in table.notes if note not in common]
         parts += [f"### {table.title}", "\n".join(lines), "\n".join(notes)]
-    return _join([*parts, "\n".join(f"- {note}" for note in shared)])
+    return _join([*parts, "\n".join(f"- {note}" for note in common)])
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -88,13 +89,6 @@ FORMATS: dict[Format, Callable[[Sequence[Table], int], str]] = {
     "csv": _to_csv,
     "json": _to_json,
 }
-
-
-def _shared_notes(tables: Sequence[Table]) -> list[str]:
-    """Notes that several tables agree on: said once, at the end."""
-    if len(tables) < 2:  # noqa: PLR2004 - one table keeps its notes
-        return []
-    return [note for note in tables[0].notes if all(note in table.notes for table in tables)]
 
 
 def _wrap(notes: Sequence[str], width: int) -> list[str]:

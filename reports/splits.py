@@ -32,7 +32,10 @@ def splits(measurements: Sequence[Measurement]) -> list[Table]:
 
 
 def split_panels(measurements: Sequence[Measurement]) -> list[Panel]:
-    """K (x) and peak in GiB (y): a curve per method and policy, with a look per method and dashes per policy."""
+    """K (x) and peak in GiB (y): a curve per method and policy, with a look per method.
+
+    Dashes are of the policy, or where there is one alone of the method.
+    """
     comparisons = _cut(measurements)
     lines = [line for comparison in comparisons for line in _lines(comparison)]
     methods, policies = (list(dict.fromkeys(names)) for names in zip(*lines, strict=True))
@@ -82,7 +85,7 @@ def _splits_table(comparison: Comparison) -> Table:
 def _columns_of(count: int, rows: Sequence[Row | None]) -> Group:
     peaks = [cells.simulated_or_why(row, format_gib(row.peak_allocated_bytes)) if row else "" for row in rows]
     ratios = [format_percent(row.peak_ratio) if row else "" for row in rows]
-    return (Column(f"K={count}\nGiB", tuple(peaks)), Column("of\nE2E", tuple(ratios)))
+    return (Column(f"K={count}\nGiB", tuple(peaks)), Column("of\nE2E", tuple(ratios), source="simulated"))
 
 
 def _to_panel(comparison: Comparison, methods: Sequence[str], policies: Sequence[str]) -> Panel:
@@ -99,7 +102,7 @@ def _to_panel(comparison: Comparison, methods: Sequence[str], policies: Sequence
                     if row.peak_allocated_bytes is not None
                 ),
                 methods.index(method),
-                policies.index(policy),
+                policies.index(policy) if len(policies) > 1 else methods.index(method),
             )
             for (method, policy), line in _lines(comparison).items()
         ),

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from reports import cells, notes
 from reports.agreement import agreement_panels
-from reports.charts import draw_chart
+from reports.charts import draw_bars, draw_chart
 from reports.comparison import Comparison, ReportError, compare
 from reports.contsup import table10, table12
+from reports.holders import holder_bars, holders
 from reports.infopro import imagenet, segmentation
+from reports.inline_charts import Drawing, lay_out, lay_out_bars
 from reports.layout import Group, Table, column
 from reports.panels import AGREEMENT, PEAKS, TRADEOFF, Kind, Panel
 from reports.row import Row
@@ -73,8 +77,16 @@ def memory(measurements: Sequence[Measurement]) -> list[Table]:
 class Chart:
     """The figure of a report."""
 
-    kind: Kind
-    build: Callable[[Sequence[Measurement]], list[Panel]]
+    build: Callable[[Sequence[Measurement]], list[Any]]
+    """Its panels."""
+    draw: Callable[[Sequence[Any], Path], None]
+    """Write panels as a file."""
+    lay_out: Callable[[Any], Drawing]
+    """Place a panel on a page."""
+
+
+def _chart(kind: Kind, build: Callable[[Sequence[Measurement]], list[Panel]]) -> Chart:
+    return Chart(build, partial(draw_chart, kind), partial(lay_out, kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +105,16 @@ REPORTS = {
     "memory": Report(
         memory,
         "memory saved and its price, as InfoPro's and MLAAN's Table 3; measured beside simulated",
-        Chart(AGREEMENT, agreement_panels),
+        _chart(AGREEMENT, agreement_panels),
     ),
     "topology": Report(topology, "memory of every context and its published error, as ContSup's Table 4"),
     "imagenet": Report(imagenet, "memory, overheads and published errors on ImageNet, as InfoPro's Table 4"),
     "segmentation": Report(segmentation, "memory, overheads and published scores on Cityscapes, as InfoPro's Table 5"),
-    "splits": Report(splits, "peak memory by number of local modules, for every split", Chart(PEAKS, split_panels)),
-    "tradeoff": Report(tradeoff, "memory against step time, with the Pareto front", Chart(TRADEOFF, front_panels)),
+    "holders": Report(
+        holders, "what holds the peak of every case, by category", Chart(holder_bars, draw_bars, lay_out_bars)
+    ),
+    "splits": Report(splits, "peak memory by number of local modules, for every split", _chart(PEAKS, split_panels)),
+    "tradeoff": Report(tradeoff, "memory against step time, with the Pareto front", _chart(TRADEOFF, front_panels)),
     "table10": Report(table10, "inference time of methods that keep context, as ContSup's Table 10"),
     "table12": Report(table12, "time of a training step, methods down and K across, as ContSup's Table 12"),
 }
@@ -124,7 +139,7 @@ def find_figure(name: str) -> Draw:
     if chart is None:
         drawn = [other for other, report in REPORTS.items() if report.chart]
         raise ReportError(f"report '{name}' has no figure; those that have: {', '.join(drawn)}")
-    return lambda measurements, path: draw_chart(chart.kind, chart.build(measurements), path)
+    return lambda measurements, path: chart.draw(chart.build(measurements), path)
 
 
 def _find(name: str) -> Report:
@@ -137,23 +152,28 @@ def _overhead_table(comparison: Comparison) -> Table:
     rows = comparison.rows
     unit, format_bytes = cells.peak_unit(rows)
     peak = (
-        column(f"peak\n{unit}", rows, lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes))),
-        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio)),
-        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio)),
+        column(
+            f"peak\n{unit}",
+            rows,
+            lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes)),
+            source="simulated",
+        ),
+        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio), source="simulated"),
+        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio), source="published"),
     )
     parameters = (
-        column("params\ntrained", rows, lambda row: format_millions(row.parameter_count)),
-        column("params\ndeployed", rows, lambda row: format_millions(row.deployed_parameter_count)),
+        column("params\ntrained", rows, lambda row: format_millions(row.parameter_count), source="counted"),
+        column("params\ndeployed", rows, lambda row: format_millions(row.deployed_parameter_count), source="counted"),
     )
     step = (
-        column("step\nms", rows, cells.step_milliseconds),
-        column("step\nx E2E", rows, cells.step_ratio),
-        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_step_ratio)),
+        column("step\nms", rows, cells.step_milliseconds, source="measured"),
+        column("step\nx E2E", rows, cells.step_ratio, source="measured"),
+        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_step_ratio), source="published"),
     )
     inference = (
-        column("infer.\nms", rows, cells.inference_milliseconds),
-        column("infer.\nx E2E", rows, cells.inference_ratio),
-        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_inference_ratio)),
+        column("infer.\nms", rows, cells.inference_milliseconds, source="measured"),
+        column("infer.\nx E2E", rows, cells.inference_ratio, source="measured"),
+        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_inference_ratio), source="published"),
     )
     timed = ("published_step_ratio", "published_inference_ratio") if comparison.measured else ()
     return Table(
@@ -180,23 +200,29 @@ def _memory_table(comparison: Comparison) -> Table:
     rows = comparison.rows
     unit, format_bytes = cells.peak_unit(rows)
     peak = (
-        column(f"peak\n{unit}", rows, lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes))),
-        column("saved", rows, lambda row: cells.saved(row.peak_ratio)),
-        column("paper\nGB", rows, lambda row: format_gigabytes(row.published_memory_gb)),
-        column("paper\nsaved", rows, lambda row: cells.saved(row.published_peak_ratio)),
+        column(
+            f"peak\n{unit}",
+            rows,
+            lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes)),
+            source="simulated",
+        ),
+        column("saved", rows, lambda row: cells.saved(row.peak_ratio), source="simulated"),
+        column("paper\nGB", rows, lambda row: format_gigabytes(row.published_memory_gb), source="published"),
+        column("paper\nsaved", rows, lambda row: cells.saved(row.published_peak_ratio), source="published"),
     )
     measured_peak = (
         column(
             f"measured\n{unit}",
             rows,
             lambda row: cells.measured_or_why(row, format_bytes(row.measured_peak_allocated_bytes)),
+            source="measured",
         ),
-        column("measured\nsaved", rows, lambda row: cells.saved(row.measured_peak_ratio)),
-        column("error of\nsimulated", rows, lambda row: format_change(row.simulation_error)),
+        column("measured\nsaved", rows, lambda row: cells.saved(row.measured_peak_ratio), source="measured"),
+        column("error of\nsimulated", rows, lambda row: format_change(row.simulation_error), source="measured"),
     )
     step = (
-        column("step\ntime", rows, cells.step_overhead),
-        column("paper", rows, lambda row: format_overhead(row.published_step_ratio)),
+        column("step\ntime", rows, cells.step_overhead, source="measured"),
+        column("paper", rows, lambda row: format_overhead(row.published_step_ratio), source="published"),
     )
     timed = ("published_step_ratio",) if comparison.measured else ()
     return Table(
@@ -222,6 +248,6 @@ def _memory_table(comparison: Comparison) -> Table:
 
 def _flops(rows: Sequence[Row]) -> Group:
     return (
-        column("extra\nFLOPs", rows, lambda row: format_change(row.theoretical_overhead)),
-        column("paper", rows, lambda row: format_change(row.published_theoretical_overhead)),
+        column("extra\nFLOPs", rows, lambda row: format_change(row.theoretical_overhead), source="counted"),
+        column("paper", rows, lambda row: format_change(row.published_theoretical_overhead), source="published"),
     )

@@ -99,18 +99,26 @@ def _columns_of(
         Column(
             f"K={count}\n{unit}",
             tuple(peak(row, value is not None) for row, value in zip(rows, printed, strict=True)),
+            source="simulated",
         ),
-        Column("of\nE2E", tuple(format_percent(row and row.peak_ratio) for row in rows)),
+        Column("of\nE2E", tuple(format_percent(row and row.peak_ratio) for row in rows), source="simulated"),
         Column(
             f"above\nR0, {unit}",
             tuple(
                 format_bytes(_above(row and row.peak_allocated_bytes, bare and bare.peak_allocated_bytes))
                 for row in rows
             ),
+            source="simulated",
         ),
-        Column("paper\nGB", tuple(map(format_gigabytes, printed))),
-        Column("above\nR0, GB", tuple(format_gigabytes(_above(value, printed_bare)) for value in printed)),
-        Column("paper\nerr.", tuple(NOTHING if error is None else f"{error:.2f}" for error in errors)),
+        Column("paper\nGB", tuple(map(format_gigabytes, printed)), source="published"),
+        Column(
+            "above\nR0, GB",
+            tuple(format_gigabytes(_above(value, printed_bare)) for value in printed),
+            source="published",
+        ),
+        Column(
+            "paper\nerr.", tuple(NOTHING if error is None else f"{error:.2f}" for error in errors), source="published"
+        ),
     )
 
 

@@ -85,19 +85,26 @@ def _tradeoff_table(comparison: Comparison) -> Table:
     unit, format_bytes = cells.peak_unit(rows)
     front = _front_rows(rows)
     memory = (
-        column(f"peak\n{unit}", rows, lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes))),
-        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio)),
-        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio)),
+        column(
+            f"peak\n{unit}",
+            rows,
+            lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes)),
+            source="simulated",
+        ),
+        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio), source="simulated"),
+        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio), source="published"),
     )
     step = (
-        column("step\ntime", rows, cells.step_overhead),
-        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_step_ratio)),
-        column("front", rows, lambda row: "yes" if row in front else "" if row.step_ratio else NOTHING),
+        column("step\ntime", rows, cells.step_overhead, source="measured"),
+        column("paper\nx E2E", rows, lambda row: format_ratio(row.published_step_ratio), source="published"),
+        column(
+            "front", rows, lambda row: "yes" if row in front else "" if row.step_ratio else NOTHING, source="measured"
+        ),
     )
     return Table(
         title=f"{cells.name_workload(comparison.workload)}: memory against step time",
         labels=cells.label_columns(rows),
-        groups=(memory, step, (column("paper\nerr.", rows, _error),)),
+        groups=(memory, step, (column("paper\nerr.", rows, _error, source="published"),)),
         rows=rows,
         notes=(
             LEGEND,

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+PAGE = "page"
+"""All reports of a run at once."""
+
 
 class Format(StrEnum):
     """How tables are written."""
@@ -23,12 +26,13 @@ def report(
         str,
         typer.Argument(
             help="overhead, memory, topology (context), imagenet, segmentation, splits, tradeoff, table10 (inference) "
-            "or table12 (step time)."
+            "or table12 (step time); page: all of them with figures, as one HTML file."
         ),
     ],
     run: Annotated[list[Path], typer.Option(help="Folder or Parquet file of a run; may be given again.")],
     format: Annotated[Format, typer.Option(help="How the tables are written.")] = Format.RICH,  # noqa: A002
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of printing.")] = None,
     figure: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw memory, splits or tradeoff as .png, .svg or .pdf as well."),
@@ -41,15 +45,35 @@ def report(
     Example:  peakbench report memory --run runs/cifar --format latex > memory.tex
 
     Example:  peakbench report tradeoff --run runs/cifar --figure tradeoff.svg
+
+    Example:  peakbench report page --run runs/cifar --out cifar.html
     """
     from reports.render import render  # noqa: PLC0415 - pandas and pyarrow only where records are read
     from reports.tables import find_figure, find_report  # noqa: PLC0415
     from results.store import read_runs  # noqa: PLC0415
 
+    if name == PAGE:
+        from reports.page import to_page  # noqa: PLC0415
+
+        arguments = ["peakbench", "report", PAGE, *(word for path in run for word in ("--run", str(path)))]
+        _write(to_page(read_runs(run), arguments + (["--out", str(out)] if out else [])), out)
+        return
     build = find_report(name)
     draw = find_figure(name) if figure else None
     measurements = read_runs(run)
     tables = build(measurements)
     if draw and figure:
         draw(measurements, figure)
-    typer.echo(render(tables, "json" if as_json else format.value), nl=False)
+    _write(render(tables, "json" if as_json else format.value), out)
+
+
+def _write(text: str, out: Path | None) -> None:
+    from reports.tables import ReportError  # noqa: PLC0415 - as above
+
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"cannot write {out}: {error.strerror}; choose another --out") from error
