@@ -4,6 +4,7 @@ import pytest
 
 from reports.tables import REPORTS
 from results.record import Case, Environment, Measurement, Readings
+from results.samples import Holder
 
 ENVIRONMENT = Environment(
     peakbench_version="0.1.0",
@@ -105,6 +106,10 @@ def suite(simulated, measured):
                     theoretical_overhead=0.02 * (count - 1),
                     inference_flops=1000 + count,
                     workspace="none",
+                    peak_holders=(
+                        Holder(category="activations", module=0, bytes=int(gib / count * GIB) - 2**20),
+                        Holder(category="parameters", module=None, bytes=2**20),
+                    ),
                     **counts,
                 )
             )

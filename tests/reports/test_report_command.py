@@ -46,7 +46,7 @@ def test_a_report_is_printed_and_its_figure_drawn(name, peakbench, write, suite,
 def test_a_figure_of_a_report_that_has_none_is_a_message(peakbench, write, suite, tmp_path):
     code, text, error = peakbench("report", "overhead", "--run", write("a", suite), "--figure", tmp_path / "figure.png")
     assert (code, text) == (2, "")
-    assert error == "error: report 'overhead' has no figure; those that have: memory, splits, tradeoff\n"
+    assert error == "error: report 'overhead' has no figure; those that have: memory, holders, splits, tradeoff\n"
 
 
 @pytest.mark.parametrize(("form", "start"), [("latex", "% needs"), ("html", "<!DOCTYPE html>"), ("markdown", "### ")])
