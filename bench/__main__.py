@@ -70,8 +70,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message tells the user what to change. Imported late: most need a library of their own."""
     from bench.cases import CaseError  # noqa: PLC0415
     from bench.check import CheckError  # noqa: PLC0415
+    from bench.devices import DeviceError  # noqa: PLC0415
     from bench.ground_truth import GroundTruthError  # noqa: PLC0415
-    from bench.run import RunError  # noqa: PLC0415
     from bench.simulator.allocator import AllocatorSettingError  # noqa: PLC0415
     from bench.simulator.profiles import UnknownProfileError  # noqa: PLC0415
     from bench.simulator.workspaces import UnknownSourceError, WorkspaceTableError  # noqa: PLC0415
@@ -104,7 +104,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         CheckError,
         GroundTruthError,
         SuiteError,
-        RunError,
+        DeviceError,
         ValidationError,
         ReportError,
         FigureError,

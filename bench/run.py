@@ -1,149 +1,214 @@
-"""Runs a suite: every case simulated, then measured, each in its own process; one row per outcome, written at once.
+"""Runs jobs: every case simulated, then measured, each in its own process; one row per outcome, written at once.
 
-Simulations run side by side; measurements one after the other, with nothing else running.
+Simulations run side by side, and so do measurements on several GPUs, one case on each, the longest first. Measurements
+on a CPU run one after the other, with nothing else running.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Protocol
 
-import psutil
-
-from bench.isolate import Outcome, Stop, run_isolated
-from bench.probes.limits import Limits
-from results.record import FINISHED, Case, Environment, Measurement, Provenance, Readings
+from bench.attempt import GRACE_SECONDS, attempt, begin_row
+from bench.devices import Device, DeviceError, Machine, hold
+from bench.isolate import Stop
+from bench.jobs import Job, Settings
+from bench.schedule import estimate_seconds_left, expect_seconds, order_longest_first
+from bench.side_by_side import Begun, Ended, work_side_by_side
+from results.record import Environment, Measurement
 from results.store import open_run
-
-START_LIMIT = 120.0
-"""Seconds for the questions that every run asks first; a cold disk reads torch slowly."""
-
 
 MOST_PROCESSES = 8
 """Simulations side by side; each takes some 0.4 GB."""
 
 
-class RunError(RuntimeError):
-    """A run that cannot begin."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one job at a time is done: a device, or one of the simulations side by side."""
+
+    name: str
+    device: Device | None = None
+    """None: it simulates."""
+
+    def hold(self, wanted: Callable[[], bool], tell: Callable[[str], object]) -> AbstractContextManager[int | None]:
+        """The lock that a job there needs; a simulation would disturb whoever measures on the CPU."""
+        key = self.device.key if self.device else "cpu"
+        return hold(key, shared=self.device is None, wanted=wanted, tell=tell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One row to be made."""
+class Progress:
+    """How far a run is."""
 
-    case: Case
-    provenance: Provenance
-    device: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How every job of a run is done."""
-
-    limits: Limits
-    time_limit: float
-    """Seconds after which a case's process is killed."""
-    data_root: str | None = None
+    done: int
+    """Jobs that have a row."""
+    total: int
+    seconds_left: float
+    """As far as one can know."""
+    running: dict[Place, Job] = field(default_factory=dict)
+    row: Measurement | None = None
+    """Just finished."""
+    words: str | None = None
+    """What the user should know now."""
 
 
-Observe = Callable[[Measurement | None, int, int], None]
-"""Called with the row just finished (None at the start), the number of rows done and of all."""
+Observe = Callable[[Progress], None]
+"""Told of whatever happens, in the thread that runs."""
 
 
-def find_device() -> Literal["cpu", "cuda"]:
-    """Where this machine measures.
+class Do(Protocol):
+    """Does a job once, as `attempt` does."""
 
-    Raises:
-        RunError: torch does not start.
-    """
-    return _ask("bench.worker:find_device")
+    def __call__(
+        self,
+        job: Job,
+        environment: Environment,
+        device: Device | None,
+        file: Path,
+        settings: Settings,
+        held: tuple[int, ...],
+        stop: Stop,
+    ) -> Measurement:
+        """Its row."""
+        ...
 
 
-def run_jobs(jobs: Iterable[Job], folder: Path, name: str, settings: Settings, observe: Observe) -> list[Measurement]:
-    """Do every job that the folder has no finished row for; return all rows of these jobs, old and new.
+def run_jobs(
+    jobs: Iterable[Job],
+    folder: Path,
+    name: str,
+    settings: Settings,
+    machine: Machine,
+    observe: Observe,
+    do: Do = attempt,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Measurement]:
+    """Do every job that the folder has no row for, or one to be retried; return the rows of these jobs, old and new.
 
     Args:
         jobs: what to do; simulations are done first.
         folder: where rows are kept; a file of this run's own is added.
         name: beginning of that file's name.
-        settings: limits and data.
+        settings: limits and data, and which outcomes are tried again.
+        machine: where to measure.
         observe: told of progress.
+        do: does one job, in any thread.
+        clock: seconds, for the time left.
 
     Raises:
         StoreError: the folder cannot be used, or a row cannot be written; rows written before are safe.
-        RunError: torch does not start.
+        DeviceError: a device is not there, or cannot be locked.
     """
     jobs = list(jobs)
-    environments = {
-        "simulated": _ask("bench.worker:environment", None),
-        "measured": _ask("bench.worker:environment", _measuring_device(jobs)),
-    }
-    with open_run(folder, name) as writer:
-        finished = {row.identity: row for row in writer.earlier if row.status in FINISHED}
-        rows: dict[Job, Measurement] = {}
+    environments = {job: _environment(job, machine) for job in jobs}
+    with open_run(folder, name, patience=2 * GRACE_SECONDS, tell=lambda words: observe(_say(words))) as writer:
+        for refusal in writer.refused:
+            observe(_say(f"not used: {refusal}; the case runs again"))
+        watch = _Watch(jobs=jobs, machine=machine, settings=settings, clock=clock, seen=list(writer.earlier))
+        known = {row.identity: row for row in writer.earlier}
         for job in jobs:
-            earlier = finished.get(_row(job, environments, Outcome(status="ok", seconds=0.0)).identity)
-            if earlier is not None:
-                rows[job] = earlier
-        observe(None, len(rows), len(jobs))
-        for job, outcome in _do([job for job in jobs if job not in rows], settings):
-            rows[job] = _row(job, environments, outcome)
-            writer.add(rows[job])
-            observe(rows[job], len(rows), len(jobs))
-    return [rows[job] for job in jobs]
+            earlier = known.get(begin_row(job, environments[job]).identity)
+            if earlier is not None and earlier.status not in settings.retry:
+                watch.rows[job] = earlier
+        observe(watch.look())
+
+        def work(job: Job, place: Place, lock: int, stop: Stop) -> Measurement:
+            environment = place.device.environment if place.device else machine.simulated
+            file = writer.row_file(begin_row(job, environment))
+            return do(job, environment, place.device, file, settings, (writer.lock, lock), stop)
+
+        for places in watch.stages:
+            with closing(work_side_by_side(watch.order(places), places, Place.hold, work)) as news:
+                for event in news:
+                    if isinstance(event, Begun):
+                        watch.begin(event.job, event.place)
+                        observe(watch.look())
+                    elif isinstance(event, Ended):
+                        writer.add(event.result)
+                        watch.end(event.job, event.place, event.result)
+                        observe(watch.look(row=event.result))
+                    else:
+                        observe(watch.look(words=event.words))
+    return [watch.rows[job] for job in jobs]
 
 
-def _measuring_device(jobs: list[Job]) -> str:
-    return next((job.device for job in jobs if job.provenance == "measured"), "cpu")
+def _say(words: str) -> Progress:
+    return Progress(done=0, total=0, seconds_left=0.0, words=words)
 
 
-def _ask(question: str, *arguments: object) -> Any:
-    outcome = run_isolated(question, *arguments, time_limit=START_LIMIT)
-    if outcome.status != "ok":
-        raise RunError(f"torch does not start: {outcome.message} (phase: {outcome.phase})")
-    return outcome.result
+def _environment(job: Job, machine: Machine) -> Environment:
+    if job.provenance == "simulated":
+        return machine.simulated
+    for device in machine.devices:
+        if device.kind == job.device:
+            return device.environment
+    raise DeviceError(f"this machine does not measure on {job.device}: it has {machine.devices[0].place}")
 
 
-def _do(jobs: list[Job], settings: Settings) -> Iterator[tuple[Job, Outcome]]:
-    simulated = [job for job in jobs if job.provenance == "simulated"]
-    stop = Stop()
-    simulate = partial(run_isolated, "bench.worker:simulate", time_limit=settings.time_limit, stop=stop)
-    with ThreadPoolExecutor(max_workers=min(len(os.sched_getaffinity(0)), MOST_PROCESSES)) as pool:
-        futures = {pool.submit(simulate, job.case): job for job in simulated}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-    for job in jobs:
-        if job.provenance == "measured":
-            outcome = run_isolated(
-                "bench.worker:measure",
-                job.case,
-                job.device,
-                settings.limits,
-                settings.data_root,
-                time_limit=settings.time_limit,
-                memory_limit=psutil.virtual_memory().available if job.device == "cpu" else None,
-            )
-            yield job, outcome
+class _Watch:
+    """What is done, under way and to come."""
+
+    def __init__(
+        self,
+        *,
+        jobs: list[Job],
+        machine: Machine,
+        settings: Settings,
+        clock: Callable[[], float],
+        seen: list[Measurement],
+    ) -> None:
+        self.rows: dict[Job, Measurement] = {}
+        simulating = [Place(name=f"simulation {n + 1}") for n in range(min(_count_cores(), MOST_PROCESSES))]
+        measuring = [Place(name=device.place, device=device) for device in machine.devices]
+        self.stages = (simulating, measuring)
+        self._jobs, self._settings, self._clock, self._seen = jobs, settings, clock, seen
+        self._begun: dict[Place, tuple[Job, float]] = {}
+
+    def order(self, places: list[Place]) -> list[Job]:
+        """The jobs of a stage that have no row, as they are to be begun."""
+        jobs = self._missing(places)
+        return order_longest_first(jobs, self._expect()) if len(places) > 1 else jobs
+
+    def begin(self, job: Job, place: Place) -> None:
+        self._begun[place] = (job, self._clock())
+
+    def end(self, job: Job, place: Place, row: Measurement) -> None:
+        del self._begun[place]
+        self.rows[job] = row
+        self._seen.append(row)
+
+    def look(self, row: Measurement | None = None, words: str | None = None) -> Progress:
+        """How far everything is now."""
+        return Progress(
+            done=len(self.rows),
+            total=len(self._jobs),
+            seconds_left=self._count_seconds_left(),
+            running={place: job for place, (job, _) in self._begun.items()},
+            row=row,
+            words=words,
+        )
+
+    def _missing(self, places: list[Place]) -> list[Job]:
+        provenance = "simulated" if places[0].device is None else "measured"
+        return [job for job in self._jobs if job.provenance == provenance and job not in self.rows]
+
+    def _expect(self) -> dict[Job, float]:
+        missing = [job for job in self._jobs if job not in self.rows]
+        return expect_seconds(missing, self._seen, max(1.0, self._settings.limits.maximum_seconds))
+
+    def _count_seconds_left(self) -> float:
+        expected, now = self._expect(), self._clock()
+        begun = {job: max(0.0, expected[job] - (now - since)) for job, since in self._begun.values()}
+        left = 0.0
+        for places in self.stages:
+            jobs = self._missing(places)
+            waiting = [expected[job] for job in jobs if job not in begun]
+            left += estimate_seconds_left(waiting, [begun[job] for job in jobs if job in begun], len(places))
+        return left
 
 
-def _row(job: Job, environments: dict[str, Environment], outcome: Outcome) -> Measurement:
-    return Measurement(
-        case=job.case,
-        provenance=job.provenance,
-        device=job.device,
-        status=outcome.status,
-        phase=outcome.phase,
-        message=outcome.message,
-        started_at=(datetime.now(UTC) - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
-        wall_seconds=outcome.seconds,
-        readings=outcome.result or Readings(),
-        environment=environments[job.provenance],
-    )
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0))

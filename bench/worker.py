@@ -32,12 +32,6 @@ INFERENCE_PAIRS = 10
 """Fewest pairs of inference passes: a pass is a third of a step, and its ratio is closer to 1."""
 
 
-def find_device(report: Report) -> str:
-    """`cuda` where this machine has a usable GPU, else `cpu`."""
-    report("look for a GPU")
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def environment(device: str | None, report: Report) -> Environment:
     """Fingerprint for readings on `device`; None for simulated ones."""
     report("read the environment")

@@ -19,9 +19,6 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 Compile = Literal["none", "default", "reduce-overhead", "max-autotune"]
 Measure = Literal["step", "least_memory"]
 
-FINISHED: tuple[Status, ...] = ("ok", "out_of_memory")
-"""Outcomes that are results; a resumed run tries the others again."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:

@@ -6,14 +6,16 @@ half of one. Runs never share a file, and a lock keeps two of them out of one fo
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +32,9 @@ StrPath = str | os.PathLike[str]
 _MAGIC = b"PAR1"
 _PARTIAL = re.compile(r"\..+\.parquet\.\d+\.partial")
 _LOCK = ".lock"
+_ROWS = ".rows"
+"""Folder of the rows that processes leave, one file each."""
+_WAIT_SECONDS = 0.1
 _WAYS_OUT = {
     errno.ENOSPC: "free some space or choose",
     errno.EDQUOT: "free some space or choose",
@@ -116,62 +121,139 @@ class RunWriter:
     """The run's file; it appears with the first measurement."""
     earlier: Sequence[Measurement]
     """What the folder held when the run began."""
+    lock: int
+    """Descriptor of the folder's lock. A process that inherits it keeps the folder until it ends too."""
+    refused: tuple[str, ...] = ()
+    """Why rows that processes of killed runs left behind are not used, a sentence each."""
     _added: list[Measurement] = field(default_factory=list, init=False)
 
-    def add(self, measurement: Measurement) -> None:
-        """Store one more measurement; it is on disk when this returns.
+    def row_file(self, measurement: Measurement) -> Path:
+        """Where the process of a case may leave its row, for `add` to be told of it or for the next run to find it."""
+        return _row_file(self.path.parent, measurement)
+
+    def add(self, *measurements: Measurement) -> None:
+        """Store more measurements; they are on disk when this returns, and files their processes left are gone.
 
         Raises:
-            StoreError: it could not be written; the file keeps those before it.
+            StoreError: they could not be written; the file keeps those before them.
         """
-        write_file(self.path, [*self._added, measurement])
-        self._added.append(measurement)
+        write_file(self.path, [*self._added, *measurements])
+        self._added.extend(measurements)
+        for measurement in measurements:
+            self.row_file(measurement).unlink(missing_ok=True)
+
+
+def _tell_nobody(_: str) -> None:
+    pass
 
 
 @contextmanager
-def open_run(folder: StrPath, name: str) -> Iterator[RunWriter]:
+def open_run(
+    folder: StrPath, name: str, *, patience: float = 0.0, tell: Callable[[str], object] = _tell_nobody
+) -> Iterator[RunWriter]:
     """Open a new run in a folder, alone in it until the context ends.
+
+    Rows that processes of a killed run left behind become rows of this one.
 
     Args:
         folder: created if missing; may hold earlier runs, which are read and left alone.
         name: beginning of the file name, such as the suite's name; the start time and process id follow.
+        patience: seconds to wait for the processes of a run that has died itself.
+        tell: called once with what is waited for.
 
     Raises:
         StoreError: another run is writing there, the folder cannot be created or written, or an earlier file in it
             cannot be read.
     """
     folder = Path(folder)
-    with _locked(folder):
+    with _locked(folder, patience, tell) as lock:
         with _writing(folder):
-            for leftover in folder.iterdir():
+            (folder / _ROWS).mkdir(exist_ok=True)
+            for leftover in (*folder.iterdir(), *(folder / _ROWS).iterdir()):
                 if _PARTIAL.fullmatch(leftover.name):
                     leftover.unlink()
         earlier = read_runs(folder) if any(folder.glob("*.parquet")) else []
+        left, refused = _read_left_rows(folder)
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        yield RunWriter(path=folder / f"{name}-{started}-{os.getpid()}.parquet", earlier=earlier)
+        path = folder / f"{name}-{started}-{os.getpid()}.parquet"
+        writer = RunWriter(path=path, earlier=[*earlier, *left], lock=lock, refused=tuple(refused))
+        if left:
+            writer.add(*left)
+        try:
+            yield writer
+        finally:
+            with suppress(OSError):  # what is refused, or not yet read, stays
+                (folder / _ROWS).rmdir()
+
+
+def _row_file(folder: Path, measurement: Measurement) -> Path:
+    return folder / _ROWS / f"{hashlib.sha256(repr(measurement.identity).encode()).hexdigest()[:32]}.parquet"
+
+
+def _read_left_rows(folder: Path) -> tuple[list[Measurement], list[str]]:
+    """Rows that processes left, and why others are refused."""
+    rows: list[Measurement] = []
+    refused: list[str] = []
+    for file in sorted((folder / _ROWS).iterdir()):
+        try:
+            found = read_file(file)
+        except StoreError as error:
+            refused.append(str(error))
+            continue
+        if len(found) != 1 or _row_file(folder, found[0]) != file:
+            refused.append(f"{file} does not hold the row that its name stands for")
+            continue
+        rows += found
+    return rows, refused
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. The kernel lets go of it when the process ends, however it ends."""
+def _locked(folder: Path, patience: float, tell: Callable[[str], object]) -> Iterator[int]:
+    """Hold the folder's lock. The kernel lets go of it when all that hold it have ended, however they end."""
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file, not a folder; choose another --out")
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / _LOCK).open("a+")
     with file:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
+        deadline = time.monotonic() + patience
         with _writing(folder):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                message = f"another run (pid {holder}) is writing to {folder}; wait for it or choose another --out"
-                raise StoreError(message) from None
+            while not _try_lock(file):
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                if not _has_died(holder):
+                    message = f"another run (pid {holder}) is writing to {folder}; wait for it or choose another --out"
+                    raise StoreError(message)
+                if time.monotonic() >= deadline:
+                    message = f"processes of a run that has died (pid {holder}) still write to {folder}"
+                    raise StoreError(f"{message}; end them (`fuser {folder / _LOCK}`) or choose another --out")
+                tell(f"waiting up to {patience:g} s for the last cases of a run that has died (pid {holder})")
+                tell = _tell_nobody
+                time.sleep(_WAIT_SECONDS)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-        yield
+        yield file.fileno()
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _has_died(pid: str) -> bool:
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
 
 
 def _replace_bytes(path: Path, content: pa.Buffer) -> None:
@@ -182,8 +264,19 @@ def _replace_bytes(path: Path, content: pa.Buffer) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on disk as well, where the file system can do that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _list_files(path: Path) -> list[Path]:

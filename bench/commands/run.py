@@ -1,25 +1,23 @@
 """`peakbench run`: a suite, simulated and measured, into a folder of Parquet files."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.cases import CaseError
 from bench.commands.options import PluginFiles
+from bench.commands.progress import show_progress, summarise
 from bench.suites import load_suite
 from methods.datasets import get_dataset
-from results.record import Measurement
-
-if TYPE_CHECKING:
-    from bench.run import Observe
+from results.record import Status
 
 
 class Device(StrEnum):
@@ -28,6 +26,23 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class Retry(StrEnum):
+    """Rows to make again."""
+
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    ALL = "all"
+
+
+_RETRIED: dict[Retry, tuple[Status, ...]] = {
+    Retry.FAILED: ("failed",),
+    Retry.TIMEOUT: ("timeout",),
+    Retry.OUT_OF_MEMORY: ("out_of_memory",),
+    Retry.ALL: get_args(Status),
+}
 
 
 def run(
@@ -46,6 +61,13 @@ def run(
         str, typer.Option(help="synthetic, or cifar10|svhn|stl10 to time steps with their loader.")
     ] = "synthetic",
     data_root: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
+    _resume: Annotated[
+        bool, typer.Option("--resume", help="Finish what has no row in the folder. Every run does that.")
+    ] = False,
+    retry: Annotated[
+        list[Retry] | None,
+        typer.Option(help="Make the rows of this outcome again too; may be given again.", show_default=False),
+    ] = None,
     _plugin: PluginFiles = None,
 ) -> None:
     """Simulate and measure every case of a suite; run it again to resume.
@@ -53,13 +75,26 @@ def run(
     Memory is simulated at the suite's batch size. Steps and inference are measured, alternating with end-to-end
     backprop: on a GPU at the same batch size, on a CPU at a smaller one, or not at all where the suite says so.
 
+    Each case has a process of its own, and whatever becomes of it is a row: ok, out of memory, timeout, or failed with
+    phase and message. A case that has a row is done; --retry makes it again, and its old row stays until then.
+
+    On several GPUs one case runs on each, the longest first; CUDA_VISIBLE_DEVICES chooses them.
+
     Exit code 1 where a case failed or timed out; finished cases are never lost.
 
     Example:  peakbench run cifar --out runs/cifar
 
-    Example:  peakbench run smoke --data cifar10 --data-root ~/data
+    Example, what an interrupt left:  peakbench run cifar --out runs/cifar --resume
+
+    Example, what went wrong:  peakbench run cifar --out runs/cifar --retry failed --retry timeout
+
+    Example, two of four GPUs:  CUDA_VISIBLE_DEVICES=0,2 peakbench run cifar
+
+    Example, steps with their loader:  peakbench run smoke --data cifar10 --data-root ~/data
     """
-    from bench.run import Job, Settings, find_device, run_jobs  # noqa: PLC0415 - pyarrow only when rows are stored
+    from bench.devices import look_at_machine  # noqa: PLC0415 - as the next two
+    from bench.jobs import Job, Settings  # noqa: PLC0415
+    from bench.run import run_jobs  # noqa: PLC0415 - pyarrow only when rows are stored
 
     grid = load_suite(suite)
     if cpu_batch is not None:
@@ -70,9 +105,12 @@ def run(
     folder = out or Path("runs") / grid.name
     console = Console(stderr=True)
     with console.status("looking at this machine"):
-        where = "cpu" if device is Device.CPU else find_device()
-    if device is Device.CUDA and where != "cuda":
-        raise CaseError("this machine has no usable GPU (--device cuda): leave --device out, or use --device cpu")
+        machine = look_at_machine(device.value)
+    where = machine.devices[0].kind
+    for words in machine.left_out:
+        console.print(words, markup=False, highlight=False)
+    if len(machine.devices) > 1:
+        console.print(f"{len(machine.devices)} GPUs measure side by side, one case on each", highlight=False)
     measured = on_cpu if where == "cpu" else grid.measured_cases(where)
     if data != "synthetic":
         measured = [replace(case, data="loader") for case in measured]
@@ -81,14 +119,20 @@ def run(
         console.print(f"{untimed} cases of this suite are too slow for a CPU: simulated, not timed", highlight=False)
     jobs = [Job(case=case, provenance="simulated", device="cuda") for case in simulated]
     jobs += [Job(case=case, provenance="measured", device=where) for case in measured]
-    settings = Settings(limits=grid.limits, time_limit=time_limit, data_root=str(data_root) if data_root else None)
+    settings = Settings(
+        limits=grid.limits,
+        time_limit=time_limit,
+        data_root=str(data_root) if data_root else None,
+        retry=frozenset(status for word in retry or () for status in _RETRIED[word]),
+    )
     try:
-        with _show_progress(console) as observe:
-            rows = run_jobs(jobs, folder, grid.name, settings, observe)
-    except KeyboardInterrupt:
+        with _ended_by_signals(), show_progress(console) as observe:
+            rows = run_jobs(jobs, folder, grid.name, settings, machine, observe)
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.number if isinstance(interrupt, _EndedBySignal) else signal.SIGINT
         console.print(f"interrupted; finished cases are in {folder}: run the same command to resume", markup=False)
-        sys.exit(130)
-    sys.exit(_summarise(rows, folder, console))
+        sys.exit(128 + number)
+    sys.exit(summarise(rows, folder, console))
 
 
 def _check_data(name: str, root: Path | None, used: set[str]) -> None:
@@ -106,47 +150,23 @@ def _check_data(name: str, root: Path | None, used: set[str]) -> None:
         raise CaseError(str(error)) from error
 
 
+class _EndedBySignal(KeyboardInterrupt):
+    """Asked to end by other means than the keyboard."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 @contextmanager
-def _show_progress(console: Console) -> "Iterator[Observe]":
-    """A bar with the time left on a terminal, a line per case elsewhere."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("cases", total=None)
+def _ended_by_signals() -> Iterator[None]:
+    """Take the end of a session, of a container or of a batch job as an interrupt."""
 
-        def observe(row: Measurement | None, done: int, total: int) -> None:
-            if row is None:
-                if done:
-                    console.print(f"{done} of {total} cases are finished already", highlight=False)
-                # Cases finished earlier took no time now and must not shorten the estimate.
-                progress.update(task, total=total - done)
-                return
-            progress.update(task, advance=1, description=row.case.label)
-            if row.status != "ok" or not console.is_terminal:
-                console.print(f"[{done}/{total}] {_describe(row)}", highlight=False, markup=False, soft_wrap=True)
+    def end(number: int, _frame: object) -> None:
+        raise _EndedBySignal(number)
 
-        yield observe
-
-
-def _describe(row: Measurement) -> str:
-    words = f"{row.case.label} {row.provenance}: {row.status.replace('_', ' ')}"
-    if row.status == "ok":
-        return f"{words} ({row.wall_seconds:.1f} s)"
-    return f"{words} in phase '{row.phase}': {row.message}"
-
-
-def _summarise(rows: list[Measurement], folder: Path, console: Console) -> int:
-    """Name what did not end well; return the exit code."""
-    unfinished = [row for row in rows if row.status in ("failed", "timeout")]
-    bad = [row for row in rows if row.status != "ok"]
-    console.print(f"{len(rows) - len(bad)} of {len(rows)} cases ok; records in {folder}", highlight=False)
-    for row in bad:
-        console.print(f"  {_describe(row)}", highlight=False, markup=False, soft_wrap=True)
-    if unfinished:
-        console.print("run the same command to try the unfinished cases again", highlight=False)
-    return 1 if unfinished else 0
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,6 +1,9 @@
 """Functions with faults, to be run in a process of their own by the tests of isolation. Imports no torch."""
 
+import atexit
 import ctypes
+import inspect
+import json
 import os
 import resource
 import signal
@@ -9,6 +12,71 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+from results.record import Readings
+
+
+def measure(case, device, limits, faults, report):
+    """Readings of a case, or what is planted for it: `faults` says `K: name of a function below` of some K."""
+    report("measure")
+    name = json.loads(faults or "{}").get(str(case.module_count))
+    return globals()[name](report) if name else Readings(parameter_count=case.module_count)
+
+
+def measure_and_note(case, device, limits, folder, report):
+    """Note in a folder that a case was begun, and take a moment."""
+    report("measure")
+    with Path(folder, "begun").open("a") as file:
+        file.write(f"{case.module_count}\n")
+    time.sleep(0.02)
+    return Readings(parameter_count=case.module_count)
+
+
+def return_no_readings(report):
+    return "no readings"
+
+
+def return_foreign_letters(report):
+    return Readings(peak_phase="lone \ud800")
+
+
+def return_a_number_too_large(report):
+    return Readings(parameter_count=2**100)
+
+
+def write_half_a_row(report):
+    """Write where the row belongs, and die of it."""
+    for frame in inspect.stack():
+        if "template" in frame.frame.f_locals:
+            frame.frame.f_locals["file"].write_bytes(b"PAR1 and not much more")
+    os._exit(0)
+
+
+def die_behind_the_row(report):
+    """Crash when Python ends, as a driver might."""
+    atexit.register(os.kill, os.getpid(), signal.SIGSEGV)
+    return Readings(parameter_count=1)
+
+
+def fill_the_disk(report):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+    return Readings(parameter_count=1)
+
+
+def segfault(report):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def be_killed(report):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(report):
+    time.sleep(60)
+
+
+def fail_on_the_device(report):
+    raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be")
 
 
 class UnspeakableError(Exception):
