@@ -190,10 +190,11 @@ def test_a_suite_runs_resumes_and_reports_from_any_directory(tmp_path, monkeypat
         "batch_size = 64\ncpu_batch_size = 4\n[timing]\nminimum_pairs = 4\nmaximum_pairs = 4\n"
     )
     command = [sys.executable, "-P", "-m", "bench"]
+    environment = ENVIRONMENT | {"PEAKBENCH_LOCK_FOLDER": str(tmp_path)}
 
     def call(*arguments):
         return subprocess.run(
-            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT, check=False
+            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment, check=False
         )
 
     first = call("run", "mine.toml")
@@ -201,7 +202,7 @@ def test_a_suite_runs_resumes_and_reports_from_any_directory(tmp_path, monkeypat
     assert "6 of 6 cases ok; records in runs/mine" in first.stderr
     again = call("run", "mine.toml")
     assert again.returncode == 0
-    assert "6 of 6 cases are finished already" in again.stderr
+    assert "6 of 6 cases have a row already" in again.stderr
     assert len(read_runs(tmp_path / "runs" / "mine")) == 6
     shown = call("report", "overhead", "--run", "runs/mine")
     assert shown.returncode == 0, shown.stderr
