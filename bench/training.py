@@ -143,6 +143,15 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     return built.to(memory_format=MEMORY_FORMATS[case.memory_format])
 
 
+def compile_units(network: TrainingNetwork, mode: str) -> None:
+    """Have `torch.compile` compile every unit of the backbone at its first call, each by itself.
+
+    What joins units stays Python: a local module's step has a backward and a detach in it, which no graph spans.
+    """
+    for unit in network.chain.units:
+        unit.compile(mode=None if mode == "default" else mode)
+
+
 def _settings(case: Case) -> dict[str, Any]:
     """What an optimizer is given besides parameters."""
     if case.optimizer != "sgd":
@@ -178,6 +187,8 @@ def build_training(
         network: in place of the case's own.
     """
     network = network or build_network(case, device)
+    if case.compile != "none" and device.type != "meta":
+        compile_units(network, case.compile)
     memory_format = MEMORY_FORMATS[case.memory_format]
     if next_batch is None:
         batch = synthetic_batch(get_dataset(case.dataset), case.height_and_width, case.batch_size, device, seed=SEED)

@@ -47,7 +47,8 @@ def _to_4(row: Row) -> Row:
 _NEW_IN_4 = (
     "peak_active_bytes", "emptied_peak_reserved_bytes", "peak_inactive_split_bytes", "allocation_retry_count",
     "first_step_peak_requested_bytes", "first_step_peak_active_bytes", "first_step_peak_reserved_bytes", "peak_holders",
-    "peak_pinned_bytes", "peak_resident_bytes", "device_process_bytes", "device_process_source", "context_bytes",
+    "peak_pinned_bytes", "peak_resident_bytes", "resident_before_bytes",
+    "device_process_bytes", "device_process_source", "context_bytes",
     "least_memory_probes", "step_host_seconds", "reference_step_host_seconds", "step_energy_joules",
     "reference_step_energy_joules", "block_step_count", "blocks", "latency_seconds", "reference_latency_seconds",
     "inference_peak_allocated_bytes", "warm_up_step_count", "steps_counted", "phases", "device_uuid", "flags",

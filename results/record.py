@@ -175,7 +175,9 @@ class Readings:
     peak_pinned_bytes: int | None = None
     """Highest sum of pinned host memory."""
     peak_resident_bytes: int | None = None
-    """Most memory of the host that the process ever held (high-water mark of its resident set)."""
+    """High-water mark of the process's resident set: on a CPU over a steady step, else since it began."""
+    resident_before_bytes: int | None = None
+    """Resident set before the network was built: Python and its libraries."""
     device_process_bytes: int | None = None
     """Memory of the device that the process holds behind the memory pass, as NVML tells."""
     device_process_source: str | None = None
@@ -228,7 +230,7 @@ class Readings:
     phases: tuple[Phase, ...] | None = None
     """How long the stretches of the process took, in order."""
     first_step_seconds: float | None = None
-    """The method's very first step, with lazy initialisation."""
+    """The method's very first step, with all that is set up or compiled only once; of its rounds together."""
     first_loss: float | None = None
     """Loss of the final module in the first step."""
     last_loss: float | None = None

@@ -5,8 +5,7 @@ steady one, when the allocator's segments have settled as well.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -20,11 +19,12 @@ from bench.simulator.allocator import Effort
 from bench.simulator.autocast import autocast_as_cuda
 from bench.simulator.ledger import Ledger, Peak, find_peak, holders, replay
 from bench.simulator.model import Model, read_model
+from bench.simulator.recording import observe_training, run_step, watch_training
 from bench.simulator.refusals import refuse
 from bench.simulator.stream import Category, Place, Stream
 from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda
-from bench.simulator.tracker import StorageTracker, name_places, watch_training
+from bench.simulator.tracker import StorageTracker, name_places
 from bench.splits import BALANCED
 from bench.training import Training, build_training, count_rounds
 from results.record import Case, Readings
@@ -204,14 +204,12 @@ def _simulate_round(case: Case, model: Model, number: int) -> Round:
     with tracker, tracker.at(Place("build")):
         training = build_training(case, META, training_round=number)
     network = training.network
-    images, labels = training.next_batch()
-    tracker.categorise((images, labels, *([] if training.stored is None else [training.stored])), "input")
-    training.announce(_Observer(tracker, counter, training))
+    observe_training(tracker, training, counter.observe)
     with tracker, as_on_cuda(model.device), choose_as_cuda():
         for _ in range(STEPS - 1):
-            _run_step(tracker, training)
+            run_step(tracker, training)
         with counter:
-            _run_step(tracker, training)
+            run_step(tracker, training)
         tracker.end_steps()
     simulation = _settle(tracker.stream, model)
     if count_rounds(case) > 1:
@@ -265,31 +263,7 @@ def _settle(stream: Stream, model: Model) -> Simulation:
     return Simulation(stream=stream, ledger=ledger, first=first, steady=steady)
 
 
-def _run_step(tracker: StorageTracker, training: Training) -> None:
-    tracker.start_step()
-    training.step()
-    watch_training(tracker, [training.network], training.optimizers)
-    tracker.categorise(training.network.averaged_parameters(), "EMA copies")
-
-
 def _count_inference(training: Training, tracker: StorageTracker) -> dict[str, Any]:
     with torch.no_grad(), tracker, FlopCounter() as counter:
         training.infer()
     return {"inference_flops": counter.total, "inference_macs": counter.total // 2}
-
-
-class _Observer:
-    """Tells the tracker and the counter what is under way."""
-
-    def __init__(self, tracker: StorageTracker, counter: FlopCounter, training: Training) -> None:
-        self.tracker = tracker
-        self.counter = counter
-        self.training = training
-
-    @contextmanager
-    def __call__(self, phase: str, module: int, unit: int | None = None) -> Iterator[None]:
-        if phase == "optimizer":  # gradients may be gone when it is over
-            watch_training(self.tracker, [self.training.network], ())
-        name = None if unit is None else self.training.network.chain.unit_names[unit]
-        with self.tracker.at(Place(phase, module, name)), self.counter.observe(phase, module, unit):
-            yield

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from bench.simulator.operators import Born, Device, Dies, Plan, plan_call
+from bench.simulator.recording import watch_training
 from bench.simulator.refusals import explain
 from bench.simulator.shapes import ShapeCache
 from bench.simulator.stream import OUTSIDE, Category, Event, Place, Stream
@@ -261,16 +262,3 @@ def name_places(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def watch_training(
-    tracker: StorageTracker, modules: Iterable[nn.Module], optimizers: Iterable[torch.optim.Optimizer]
-) -> None:
-    """Tell the tracker which of the storages alive are parameters, buffers, gradients and optimizer state."""
-    for module in modules:
-        tracker.categorise(module.parameters(), "parameters")
-        tracker.categorise(module.buffers(), "buffers")
-        tracker.categorise((p.grad for p in module.parameters() if p.grad is not None), "gradients")
-    for optimizer in optimizers:
-        state = (value for values in optimizer.state.values() for value in values.values())
-        tracker.categorise((value for value in state if isinstance(value, Tensor)), "optimizer state")

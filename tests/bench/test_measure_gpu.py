@@ -1,0 +1,70 @@
+"""What only a CUDA device can answer; `nox -s gpu` runs these."""
+
+import pytest
+import torch
+
+from bench.cases import make_case
+from bench.measure import attribute, measure
+from bench.probes.limits import Limits
+from bench.worker import simulate
+
+pytestmark = pytest.mark.gpu
+
+CASES = [
+    make_case(method=method, network="resnet32", module_count=module_count, batch_size=64, **options)
+    for method, module_count, options in (
+        ("e2e", 1, {}),
+        ("checkpoint", 1, {}),
+        ("infopro[contrast]", 4, {}),
+        ("contsup[R1E]", 4, {"precision": "bfloat16"}),
+        ("dgl[step=per_module]", 4, {}),
+    )
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.label)
+def measured(request):
+    limits = Limits(maximum_seconds=2.0)
+    return request.param, measure(request.param, "cuda", limits, None, lambda _: None)
+
+
+def test_holders_add_up_to_the_peak(measured):
+    _, readings = measured
+    assert sum(holder.bytes for holder in readings.peak_holders) == readings.peak_allocated_bytes
+    assert not any("attribution" in flag for flag in readings.flags)
+
+
+def test_what_modules_keep_is_what_the_simulator_says(measured):
+    """Workspaces alone may differ: the simulator models none here, and a device borrows them as temporaries."""
+    case, readings = measured
+    expected, found = (
+        {
+            (holder.category, holder.module): holder.bytes
+            for holder in each.peak_holders
+            if holder.category in ("parameters", "buffers", "optimizer state", "input")
+        }
+        for each in (simulate(case, lambda _: None), readings)
+    )
+    assert found == expected
+
+
+def test_peaks_are_ordered(measured):
+    _, r = measured
+    assert r.peak_requested_bytes <= r.peak_allocated_bytes <= r.peak_active_bytes <= r.peak_reserved_bytes
+    assert r.emptied_peak_reserved_bytes <= r.peak_reserved_bytes
+    assert r.inference_peak_allocated_bytes < r.peak_allocated_bytes
+
+
+def test_steps_are_timed_on_the_device_and_on_the_host(measured):
+    _, r = measured
+    assert len(r.step_seconds) == len(r.step_host_seconds) == len(r.reference_step_seconds)
+    kept = [block for block in r.blocks if block.kept]
+    assert len(r.step_seconds) == sum(block.step_count for block in kept if block.side == "method")
+    assert all(block.wall_seconds > 0 for block in kept)
+
+
+def test_a_history_needs_an_empty_allocator():
+    held = torch.ones(1, device="cuda")
+    with pytest.raises(RuntimeError, match=r"would not begin with an empty allocator \(512 bytes are held\)"):
+        attribute(CASES[0], torch.device("cuda", 0))
+    del held
