@@ -31,9 +31,9 @@ def _install(session: nox.Session) -> None:
     stamp.write_text(wanted)
 
 
-def _run(session: nox.Session, program: str, *arguments: str) -> None:
+def _run(session: nox.Session, program: str, *arguments: str, **variables: str) -> None:
     path = os.pathsep.join([str(ENVIRONMENT / "bin"), os.environ.get("PATH", "")])
-    session.run(str(ENVIRONMENT / "bin" / program), *arguments, env={"PATH": path}, external=True)
+    session.run(str(ENVIRONMENT / "bin" / program), *arguments, env={"PATH": path, **variables}, external=True)
 
 
 def _install_browser(session: nox.Session) -> None:
@@ -91,6 +91,14 @@ def check_memory(session: nox.Session) -> None:
     _install(session)
     for suite in ("smoke", "cifar"):
         _run(session, "peakbench", "check", suite, *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Planted faults in real processes, and runs that are ended at a hundred moments."""
+    _install(session)
+    files = [f"tests/bench/test_{name}.py" for name in ("isolate", "attempt", "kills")]
+    _run(session, "python", "-m", "pytest", *files, *session.posargs, PEAKBENCH_KILLS="100")
 
 
 @nox.session

@@ -122,13 +122,11 @@ def list_gpus(report: Report) -> list[dict[str, str]]:
     if not torch.cuda.is_available():
         return []
     found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    names = [str(gpu.uuid) for gpu in found]
     return [
-        {
-            "name": gpu.name,
-            # Parts of one GPU (MIG) share its place on the bus, stand-ins its name.
-            "key": f"{gpu.uuid}-{gpu.pci_domain_id:04x}-{gpu.pci_bus_id:02x}-{gpu.pci_device_id:02x}",
-        }
-        for gpu in found
+        # A part of a GPU (MIG) may be told by the name of the whole; the two are then told apart by their numbers.
+        {"name": gpu.name, "key": name if names.count(name) == 1 else f"{name}-{number}"}
+        for number, (gpu, name) in enumerate(zip(found, names, strict=True))
     ]
 
 

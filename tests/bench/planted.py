@@ -28,7 +28,7 @@ def measure_and_note(case, device, limits, folder, report):
     report("measure")
     with Path(folder, "begun").open("a") as file:
         file.write(f"{case.module_count}\n")
-    time.sleep(0.02)
+    time.sleep(0.1)
     return Readings(parameter_count=case.module_count)
 
 

@@ -19,7 +19,7 @@ from results.store import open_run, read_runs
 
 ROOT = Path(__file__).parents[2]
 TRIES = int(os.environ.get("PEAKBENCH_KILLS", "10"))
-CASES_PER_TRY = 4
+CASES_PER_TRY = 3
 RUN = """
 import sys
 from dataclasses import replace
