@@ -13,18 +13,21 @@ from functools import cache, cached_property
 from itertools import pairwise
 
 from bench.cost_profile import Kinds, ProfileError, Profiler
+from bench.segments import Placer, with_segments
 from bench.simulator.model import Model, read_model
 from bench.simulator.simulate import Simulation, simulate_case
 from bench.simulator.stream import categorise
-from bench.splits import BALANCED
-from bench.workloads.networks import get_network
+from bench.splits import find_split, is_placed
+from bench.workloads.networks import get_network, network_for
 from methods.engine import is_even
 from methods.registry import read_spec
 from partition import Split, SplitError, equal_split
 from partition.baselines import block_partition, least_largest
 from partition.local_modules import local_modules
+from partition.module_segments import place_segments
 from partition.pieces import Pieces, of_sizes, with_one_of
 from partition.profile import CostProfile
+from partition.runs import BALANCED, write_runs
 from partition.solve import BudgetError, Solution, Solver
 from results.record import Case, Readings
 
@@ -36,6 +39,8 @@ TRIED = 6
 class Balanced:
     """A split for a case, simulated."""
 
+    case: Case
+    """The case with its boundaries and checkpointed segments."""
     split: Split
     peak_bytes: int
     """Allocated peak of the simulated case."""
@@ -164,12 +169,20 @@ class Balancer:
             predicted = self.evaluate(split)
             if best is not None and (best.optimal or predicted.predicted_peak_bytes >= best.peak_bytes):
                 break
-            found = _simulate(replace(self.case, module_count=count, split_policy=str(split)), self.model, bound)
+            found = _simulate(self.place(split), self.model, bound)
             if best is None or found.peak_bytes < best.peak_bytes:
                 best = found
         if best is None:
             raise SplitError(f"no split into {count} modules")
         return best
+
+    def place(self, split: Split) -> Case:
+        """The case with this split, and with the best segments in its modules where they are to be placed."""
+        case = replace(self.case, module_count=split.module_count, split_policy=str(split))
+        if self.profiler.parts.segments != BALANCED:
+            return case
+        runs = place_segments(self.profiler.profile(split.module_count, even=is_even(split)), split)
+        return replace(case, method=with_segments(case.method, write_runs(runs)))
 
     def _candidates(self, solution: Solution) -> Iterable[Split]:
         """The solution, then the splits with one boundary one unit away, best predicted first."""
@@ -243,16 +256,27 @@ def place_boundaries(case: Case, model: Model | None = None) -> Case:
         case: any case.
         model: the device whose memory counts; None for `read_model()`.
     """
-    if case.split_policy != BALANCED:
+    if is_placed(case):
         return case
-    if case.module_count == 1:
-        return replace(case, split_policy="equal")
-    return replace(case, split_policy=str(balance(case, model).split) if model else _balanced_sizes(case))
+    return _place(case, model) if model else _place_by_default(case)
 
 
 @cache
-def _balanced_sizes(case: Case) -> str:
-    return str(balance(case).split)
+def _place_by_default(case: Case) -> Case:
+    return _place(case, read_model())
+
+
+def _place(case: Case, model: Model) -> Case:
+    parts = read_spec(case.method).parts
+    if parts.segments != BALANCED:
+        return replace(case, split_policy="equal") if case.module_count == 1 else balance(case, model).case
+    if parts.local_loss is None:
+        placer = Placer(replace(case, split_policy="equal"), model)
+        return placer.verify(placer.least_peak()).case
+    if case.split_policy == BALANCED:
+        return balance(case, model).case
+    network = network_for(parts, case.network, case.module_count, case.height_and_width)
+    return Balancer(case, model).place(find_split(case.split_policy, network, case.module_count))
 
 
 def search_by_simulation(case: Case, model: Model | None = None, most: int = 24) -> Balanced:
@@ -291,6 +315,7 @@ def search_by_simulation(case: Case, model: Model | None = None, most: int = 24)
 def _simulate(case: Case, model: Model, lower_bound_bytes: int) -> Balanced:
     readings, simulation = simulate_case(case, model)
     return Balanced(
+        case=case,
         split=Split(readings.split_sizes or ()),
         peak_bytes=readings.peak_allocated_bytes or 0,
         lower_bound_bytes=lower_bound_bytes,

@@ -8,6 +8,7 @@ from bench.splits import name_split
 from bench.workloads.networks import get_network, network_for
 from methods.datasets import get_dataset, height_and_width
 from methods.registry import read_spec
+from partition.runs import check_runs
 from results.record import Case, Compile, MemoryFormat, Optimizer, Precision
 
 _BETWEEN_SETTINGS = r",(?![^\[]*\])"
@@ -93,6 +94,7 @@ def make_case(
         if value not in get_args(known):
             raise CaseError(f"unknown {name} '{value}': there are {', '.join(get_args(known))}")
     trained = network_for(spec.parts, network, module_count, backbone.image_size_on(images))
+    check_runs(spec.parts.segments, len(trained.unit_names))
     return Case(
         method=str(spec),
         network=backbone.name,

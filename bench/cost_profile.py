@@ -31,6 +31,7 @@ from methods.registry import read_spec
 from partition import Split
 from partition.memory import step_memory
 from partition.profile import NOTHING, CostProfile, NetworkCost, UnitCost
+from partition.runs import BALANCED, Segments
 from results.record import Case
 
 Terms = tuple[bool, bool]
@@ -92,7 +93,7 @@ class Profiler:
         self.chain = _build_chain(case, self.parts)
         self.shapes = number_shapes(_input_shapes(self.chain))
         self.short, self.like = self.chain, tuple(range(len(self.chain.units)))
-        if self.parts.local_loss is not None:
+        if self.parts.local_loss is not None or self.parts.segments == BALANCED:
             self.short, self.like = shorten(
                 self.chain, max(4 if self.depth or self.parts.segments else 3, self.depth + 1)
             )
@@ -110,6 +111,7 @@ class Profiler:
         self._terms: set[Terms] = set()
         one_module = self.parts.local_loss is None
         plan = plan_traces(self.short_shapes, self.like, self.depth, self.parts.segments, one_module=one_module)
+        self._any_segments = plan[-1][1]
         traces = [self._trace(split, BOTH, segments) for split, segments in plan]
         for trace in traces:
             self._check(trace)
@@ -125,7 +127,7 @@ class Profiler:
         """
         kinds = self.kinds(module_count, even=even)
         for terms in sorted(set(kinds) - self._terms):
-            self._check(self._trace(Split((1,) * len(self.short.units)), terms, self.parts.segments))
+            self._check(self._trace(Split((1,) * len(self.short.units)), terms, self._any_segments))
         return self._assemble(self.like, self.shapes, kinds)
 
     def kinds(self, module_count: int, *, even: bool = False) -> Kinds:
@@ -138,7 +140,7 @@ class Profiler:
 
     # --- tracing ------------------------------------------------------------------------------------------------------
 
-    def _trace(self, split: Split, terms: Terms, segments: int | None) -> Trace:
+    def _trace(self, split: Split, terms: Terms, segments: Segments | None) -> Trace:
         """Simulate a split of the short chain and note what its pieces did."""
         parts = replace(self.parts, segments=segments)
         if parts.decoder and not parts.run_zero_weight:
@@ -174,7 +176,7 @@ class Profiler:
 
     def _note_unit(self, trace: Trace, module: int, name: UnitName) -> None:
         unit = self.short.unit_names[name.unit]
-        parts = ("forward", "backward") if trace.parts.segments is None else UNIT_PARTS
+        parts = ("forward", "backward") if trace.parts.segments is None or name.kept else UNIT_PARTS
         for part in parts:
             self._note((name, part), trace.pieces.get(Key(module, part, unit), NOTHING))
         members = trace.network.members(range(name.unit, name.unit + 1))
@@ -243,7 +245,7 @@ class Profiler:
         per_loss, besides = _fit(self._kept)
         terms = sorted(set(kinds)) if self.parts.local_loss else []
         own_update = once if self.per_module else 0
-        units = {unit: self._unit(unit, per_byte) for unit in set(like)}
+        units, kept = ({unit: self._unit(unit, per_byte, kept=kept) for unit in set(like)} for kept in (False, True))
         networks = {
             (kind, unit): self._network((kind, unit), per_byte, update_bytes=own_update, kept_bytes=per_loss)
             for kind in terms
@@ -272,17 +274,18 @@ class Profiler:
             shapes=shapes,
             context_depth=self.depth,
             segments=self.parts.segments,
+            kept=tuple(kept[unit] for unit in like) if any(kept[unit].forward for unit in like) else (),
             backbone_flops=sum(self._facts[unit].flops for unit in like) + head.flops,
             update_per_module=self.per_module,
         )
 
-    def _unit(self, unit: int, update_per_byte: int) -> UnitCost:
+    def _unit(self, unit: int, update_per_byte: int, *, kept: bool) -> UnitCost:
         facts = self._facts[unit]
         stretches = {
             part: {
                 name.sides: stretch
                 for (name, of), stretch in self._pieces.items()  # pyright: ignore[reportGeneralTypeIssues]
-                if of == part and name.unit == unit
+                if of == part and name.unit == unit and name.kept == kept
             }
             for part in UNIT_PARTS
         }

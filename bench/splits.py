@@ -5,11 +5,13 @@
 """
 
 from bench.workloads.networks import Network
+from methods.registry import read_spec
 from partition import Split, SplitError, equal_split, parse_split
+from partition.runs import BALANCED
+from results.record import Case
 
 POLICIES = ("equal", "merge_stem", "released")
-BALANCED = "balanced"
-"""The policy that no rule gives: `bench.balance` finds the boundaries for the case, where it is built."""
+"""`balanced` is the policy that no rule gives: `bench.balance` finds the boundaries where the case is built."""
 
 _MLAAN_32 = [
     *(f"{stage}.{block}" for stage in (1, 2) for block in (1, 2, 4, 5, 7, 9, 11, 13, 14, 16, 17)),
@@ -30,6 +32,11 @@ RELEASED: dict[tuple[str, int], str] = {
     ("resnet152", 2): "26,25",
 }
 """(network, K) -> sizes, last units or the policy they follow."""
+
+
+def is_placed(case: Case) -> bool:
+    """Whether boundaries and checkpointed segments of a case are known, or are still to be found for it."""
+    return case.split_policy != BALANCED and read_spec(case.method).parts.segments != BALANCED
 
 
 def find_split(text: str, network: Network, module_count: int) -> Split:

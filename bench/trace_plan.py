@@ -5,12 +5,13 @@ context network does on the shapes it connects and on whether the last module fo
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from typing import NamedTuple
 
 from partition import Split
-from partition.memory import find_segments, find_sides, next_sources
+from partition.memory import find_sides, next_sources
 from partition.profile import Place, Sides, Sources
+from partition.runs import Run, Runs, Segments, find_runs
 
 
 class UnitName(NamedTuple):
@@ -18,6 +19,8 @@ class UnitName(NamedTuple):
 
     unit: int
     sides: Sides
+    kept: bool = False
+    """Its activations are kept, between checkpointed segments."""
 
 
 class ContextName(NamedTuple):
@@ -44,12 +47,12 @@ def number_shapes(shapes: Sequence[Hashable]) -> tuple[int, ...]:
     return tuple(numbers.setdefault(shape, len(numbers)) for shape in shapes)
 
 
-def name_pieces(split: Split, segments: int | None, shapes: Sequence[int], depth: int) -> list[ModuleNames]:
+def name_pieces(split: Split, segments: Segments | None, shapes: Sequence[int], depth: int) -> list[ModuleNames]:
     """Names of the pieces of every module.
 
     Args:
         split: the local modules.
-        segments: checkpointed segments in every module.
+        segments: checkpointed segments, as in `partition.runs`.
         shapes: number of the shape of every unit's input.
         depth: how many earlier module inputs context reads.
     """
@@ -57,8 +60,7 @@ def name_pieces(split: Split, segments: int | None, shapes: Sequence[int], depth
     ranges = split.modules()
     for k, units in enumerate(ranges):
         final = depth > 0 and k == split.module_count - 1
-        sides = find_sides(find_segments(segments, len(units)), Place.FINAL if final else Place.MODULE)
-        unit_names = [UnitName(unit, side) for unit, side in zip(units, sides, strict=True)]
+        unit_names = _names_in(units, segments, Place.FINAL if final else Place.MODULE)
         context = ContextName(shapes[units.start], sources, final) if k else None
         names.append(ModuleNames(units, unit_names, context))
         sources = next_sources(shapes, sources, units.start, depth)
@@ -78,35 +80,86 @@ def context_names(shapes: Sequence[int], depth: int) -> dict[tuple[int, Sources]
     return names
 
 
+def _names_in(units: range, segments: Segments | None, first: Place) -> list[UnitName]:
+    """Names of the units of a module, the first of which has this place."""
+    runs = find_runs(segments, units)
+    flags = [run.kept and segments is not None for run in runs for _ in run.units]
+    return [UnitName(*name) for name in zip(units, find_sides(runs, first), flags, strict=True)]
+
+
 def plan_traces(
-    shapes: Sequence[int], like: Sequence[int], depth: int, segments: int | None, *, one_module: bool
-) -> list[tuple[Split, int | None]]:
-    """Splits of a short chain and numbers of checkpointed segments to trace; the first has every unit as a module.
+    shapes: Sequence[int], like: Sequence[int], depth: int, segments: Segments | str | None, *, one_module: bool
+) -> list[tuple[Split, Segments | None]]:
+    """Splits of a short chain and checkpointed segments to trace.
 
     Args:
         shapes: number of the shape of every unit's input in the short chain.
         like: for every unit of the chain, the one that stands for it in the short chain.
         depth: how many earlier module inputs context reads.
-        segments: checkpointed segments in every module; None: none.
-        one_module: the method has no local modules, and the short chain is the chain.
+        segments: checkpointed segments; None: none.
+        one_module: the method has no local modules; unless its segments are to be placed, the short chain is the chain.
     """
-    if one_module:
+    if one_module and not isinstance(segments, str):
         return [(Split((len(shapes),)), segments)]
-    missing: set[UnitName | ContextName] = set(_unit_names(like, depth, segments))
+    missing: set[UnitName | ContextName] = set(
+        _names_of_any(like, depth, one_module=one_module)
+        if isinstance(segments, str)
+        else _names_of_given(like, depth, segments)
+        if isinstance(segments, tuple)
+        else _unit_names(like, depth, segments)
+    )
     if depth:
         for (unit, _), name in context_names([shapes[unit] for unit in like], depth).items():
             missing |= {name} if unit == len(like) - 1 else {name, name._replace(final=False)}
-    plan = []
-    for split, number in _candidates(shapes, depth, segments):
-        names = name_pieces(split, number, shapes, depth)
+    plan: list[tuple[Split, Segments | None]] = []
+    for split, tried in _candidates(shapes, depth, segments, one_module=one_module):
+        names = name_pieces(split, tried, shapes, depth)
         seen = {name for module in names for name in (*module.unit_names, module.context) if name is not None}
         if missing & seen or not plan:
-            plan.append((split, number))
+            plan.append((split, tried))
             missing -= seen
     if missing:
         raise AssertionError(f"no split that is tried has {missing}")
     # Of one more split every piece is known already: what it does is the proof.
-    return [*plan, (_every(len(shapes), 3, 0), segments)]
+    proof = Split((len(shapes),)) if one_module else _every(len(shapes), 3, 0)
+    return [*plan, (proof, 2 if isinstance(segments, str | tuple) else segments)]
+
+
+def _names_of_given(like: Sequence[int], depth: int, runs: Runs) -> Iterator[UnitName]:
+    """Every unit of the short chain as in given runs of the chain, whatever its modules."""
+    count = len(like)
+    for start in range(count):
+        for stop in range(start + 1, count + 1):
+            first = Place.FINAL if depth and stop == count else Place.MODULE
+            for name in _names_in(range(start, stop), runs, first):
+                yield name._replace(unit=like[name.unit])
+
+
+def _names_of_any(like: Sequence[int], depth: int, *, one_module: bool) -> Iterator[UnitName]:
+    """Every unit of the short chain as in any runs; a chain that is one module may keep runs between its segments."""
+    last = len(like) - 1
+    beside = [Place.INSIDE, Place.SEGMENT, *([Place.KEPT] if one_module else [])]
+    for unit, short in enumerate(like):
+        for sides in product([*beside, Place.FINAL if depth else Place.MODULE], [*beside, Place.MODULE]):
+            if _may_stand(unit, sides, last, one_module=one_module):
+                yield UnitName(short, sides)
+                if one_module and Place.KEPT not in sides:
+                    yield UnitName(short, sides, kept=True)
+        for side in (Place.MODULE, *beside) if depth else ():
+            # First of a module that another follows, with as many units behind it as its place asks for.
+            if unit < last - (side != Place.MODULE):
+                yield UnitName(short, (Place.MODULE, side))
+
+
+def _may_stand(unit: int, sides: Sides, last: int, *, one_module: bool) -> bool:
+    """Whether a unit can have these places."""
+    first, end = sides
+    begins, ends = first in (Place.MODULE, Place.FINAL), end == Place.MODULE
+    if first == Place.FINAL and ends:
+        return unit == last  # the last module ends with the last unit
+    if one_module:
+        return begins == (unit == 0) and ends == (unit == last)
+    return (begins or unit > 0) and (ends or unit < last)
 
 
 def _unit_names(like: Sequence[int], depth: int, segments: int | None) -> Iterator[UnitName]:
@@ -114,7 +167,7 @@ def _unit_names(like: Sequence[int], depth: int, segments: int | None) -> Iterat
     count = len(like)
     changes: dict[Sides, list[int]] = {}
     for size in range(1, count + 1):
-        layout = find_segments(segments, size)
+        layout = find_runs(segments, range(size))
         for place, sides in enumerate(find_sides(layout)):
             # Modules of this size begin with unit 0 .. count - size; where it matters, the last of them is final.
             change = changes.setdefault(sides, [0] * (count + 1))
@@ -131,9 +184,14 @@ def _unit_names(like: Sequence[int], depth: int, segments: int | None) -> Iterat
                 yield UnitName(unit, sides)
 
 
-def _candidates(shapes: Sequence[int], depth: int, segments: int | None) -> Iterator[tuple[Split, int | None]]:
+def _candidates(
+    shapes: Sequence[int], depth: int, segments: Segments | str | None, *, one_module: bool
+) -> Iterator[tuple[Split, Segments | None]]:
     """Splits that show many pieces first, then ones that show few."""
     count = len(shapes)
+    if isinstance(segments, str | tuple):
+        yield from _runs_of_every_kind(shapes, depth, one_module=one_module)
+        return
     grids = [_every(count, 1, 0), Split((count,)), _every(count, 2, 0), _every(count, 2, 1), _every(count, 3, 0)]
     if depth:
         grids += _with_sources(shapes, depth)
@@ -143,6 +201,41 @@ def _candidates(shapes: Sequence[int], depth: int, segments: int | None) -> Iter
     grids += [Split((first, count - first)) for first in range(1, count)]
     for number in range(1, count + 1):
         yield from ((split, number) for split in grids)
+
+
+_PATTERNS = ("c", "cc", "ccc", "k", "kc", "kkc", "kkkc", "kcc", "kccc", "kc c")
+"""Runs that repeat, a letter per unit, `c` checkpointed and `k` kept; checkpointed runs end at a space or the end."""
+
+
+def _runs_of_every_kind(
+    shapes: Sequence[int], depth: int, *, one_module: bool
+) -> Iterator[tuple[Split, Segments | None]]:
+    """Splits with patterns of runs that begin anew in every module, at every place of the pattern."""
+    count = len(shapes)
+    splits = [Split((count,))]
+    if not one_module:
+        splits = [_every(count, 1, 0), *(_every(count, 3, start) for start in range(3)), *splits]
+        splits += [Split((first, count - first)) for first in range(1, count)] if depth else []
+        splits += _with_sources(shapes, depth) if depth else []
+    for split in splits:
+        for pattern in _PATTERNS:
+            letters = [*pattern.replace(" ", "")]
+            boundaries = {len(part) for part in pattern.split(" ")[:-1]} | {0}
+            for phase in range(len(letters)):
+                runs: list[Run] = []
+                for units in split.modules():
+                    runs += _tile(units, letters, boundaries, phase)
+                yield split, tuple(runs)
+
+
+def _tile(units: range, letters: Sequence[str], boundaries: set[int], phase: int) -> Iterator[Run]:
+    """Runs of a module that follow a pattern from its `phase` on."""
+    start = units.start
+    for unit in units:
+        here, after = (phase + unit - units.start) % len(letters), (phase + unit + 1 - units.start) % len(letters)
+        if unit == units[-1] or after in boundaries or letters[here] != letters[after]:
+            yield Run(range(start, unit + 1), letters[here] == "k")
+            start = unit + 1
 
 
 def _every(count: int, size: int, start: int) -> Split:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.splits import BALANCED, find_split
+from bench.splits import find_split, is_placed
 from bench.workloads.data import synthetic_batch, synthetic_features
 from bench.workloads.networks import network_for
 from bench.workloads.optimisation import find_recipe
@@ -129,7 +129,7 @@ def build_network(case: Case, device: torch.device) -> TrainingNetwork:
     Raises:
         ValueError: a name, split or method that does not fit; see the subclasses raised by their parsers.
     """
-    if case.split_policy == BALANCED:
+    if not is_placed(case):
         from bench.balance import place_boundaries  # noqa: PLC0415 - which builds networks itself
 
         case = place_boundaries(case)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from partition.runs import Segments
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -145,8 +147,8 @@ class Parts:
     """Copies of later units in auxiliary networks."""
     sequential: Sequential | None = None
     """Rounds in which modules are trained; None: all in the same step."""
-    segments: int | None = None
-    """Checkpointed segments inside every module; None: keep all activations."""
+    segments: Segments | Literal["balanced"] | None = None
+    """Checkpointed segments: how many in every module, or which of the chain; None: keep all activations."""
     deeper: bool = False
     """The backbone gets as many more blocks as make up for InfoPro's auxiliary networks."""
     optimizer: str = "sgd"

@@ -27,7 +27,8 @@ from methods.leap import LeapAuxiliary, LeapUnits
 from methods.overlap import plan_reach, train_overlapping, train_windows_again
 from methods.published_weights import published_weights
 from methods.released_copies import units_to_copy
-from partition import Split, SplitError, equal_split
+from partition import Split, SplitError
+from partition.runs import check_runs, find_runs
 
 Observe = Callable[[str, int, int | None], AbstractContextManager[object]]
 """Called as observe(phase, module, unit) around every piece of a step; indices from 0, unit None outside `unit`.
@@ -78,6 +79,7 @@ class TrainingNetwork(nn.Module):
         super().__init__()
         if split.unit_count != len(chain.units):
             raise SplitError(f"split {split} has {split.unit_count} units, the chain {len(chain.units)}")
+        check_runs(parts.segments, len(chain.units))
         if parts.local_loss is None and split.module_count > 1:
             raise SplitError(
                 f"this method trains the network as one module (modules: {split.module_count}): ask for 1 module"
@@ -226,23 +228,22 @@ class TrainingNetwork(nn.Module):
         self, k: int, units: range, features: Tensor, labels: Tensor, phase: str = "unit"
     ) -> tuple[Tensor, Tensor | None]:
         """Output of units, in checkpointed segments where the method has them, and the sum of their extra losses."""
-        if self.parts.segments is None:
-            return self._forward_units(k, units, phase, features, labels)
-        segments = equal_split(len(units), min(self.parts.segments, len(units))).modules()
         losses = None
-        for segment in segments:
-            indices = units[segment.start : segment.stop]
-            # torch types checkpoint's result as unknown.
-            features, extra = checkpoint(
-                self._forward_units,
-                k,
-                indices,
-                phase,
-                features,
-                labels,
-                use_reentrant=False,
-                context_fn=partial(self._checkpoint_contexts, k, indices),
-            )  # pyright: ignore[reportGeneralTypeIssues]
+        for run in find_runs(self.parts.segments, units):
+            if run.kept:
+                features, extra = self._forward_units(k, run.units, phase, features, labels)
+            else:
+                # torch types checkpoint's result as unknown.
+                features, extra = checkpoint(
+                    self._forward_units,
+                    k,
+                    run.units,
+                    phase,
+                    features,
+                    labels,
+                    use_reentrant=False,
+                    context_fn=partial(self._checkpoint_contexts, k, run.units),
+                )  # pyright: ignore[reportGeneralTypeIssues]
             losses = _add(losses, extra)
         return features, losses
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from partition.memory import find_segments, find_sides, next_sources
+from partition.memory import find_sides, next_sources, run_stretches
+from partition.module_segments import best_segments
 from partition.pieces import EXACT_BELOW, Pieces, make_pieces
-from partition.profile import NOTHING, CostProfile, NetworkCost, Place, Sides, Stretch
+from partition.profile import NOTHING, CostProfile, NetworkCost, Place, Sides, Stretch, join
+from partition.runs import find_runs
 
 Array = Any
 Pair = tuple[Array, Array]
@@ -92,7 +94,8 @@ class _Cores:
         self.dtype: Any = np.int64 if _largest(profile) * count < EXACT_BELOW else object
         self.delta = np.zeros((count, count), dtype=self.dtype)
         self.peak = np.zeros((count, count), dtype=self.dtype)
-        grow = self._grow if profile.segments is None else self._grow_segments
+        grows = {type(None): self._grow, int: self._grow_segments, tuple: self._grow_runs, str: self._grow_balanced}
+        grow = grows[type(profile.segments)]
         losses = np.cumsum([0, *(unit.extra_loss for unit in profile.units)])
         for extra in {bool(losses[-1]), False}:
             ends = [end.forward for end in self.ends], [profile.adding if extra else NOTHING] * count
@@ -110,8 +113,8 @@ class _Cores:
         self.of_units = [
             np.cumsum(self._array([0, *(getattr(unit, name) for unit in profile.units)])) for name in _SUMS
         ]
-        if profile.segments is None:  # nothing is recomputed
-            self.of_units[-1] = np.zeros_like(self.of_units[-1])
+        recomputed = [unit.flops * again for unit, again in zip(profile.units, _recomputed(profile), strict=True)]
+        self.of_units[-1] = np.cumsum(self._array([0, *recomputed]))
 
     def leaving(self, start: int, stops: slice, context: NetworkCost, source: int, targets: Array) -> dict[str, Array]:
         """Columns of the modules that begin with unit `start` and end with each unit of `stops`."""
@@ -168,19 +171,39 @@ class _Cores:
         """The same with checkpointed segments, which lie otherwise in every length."""
         count = len(self.profile.units)
         for size in range(1, count + 1):
-            segments = find_segments(self.profile.segments, size)
-            sides = find_sides(segments, self.first)
+            runs = find_runs(self.profile.segments, range(size))
+            sides = find_sides(runs, self.first)
 
             def unit(what: str, place: int, sides: list[Sides] = sides, size: int = size) -> Pair:
                 return _cut(self._units(what, sides[place]), slice(place, place + count - size + 1))
 
             stretches = [unit("forward", place) for place in range(size)]
             stretches += [_cut(end, slice(size - 1, None)) for end in ends]
-            for segment in reversed(segments):
-                stretches.append(unit("resume", segment[-1]))
-                stretches += [unit("recompute", place) for place in segment]
-                stretches += [unit("backward", place) for place in reversed(segment)]
+            for run in reversed(runs):
+                stretches.append(unit("resume", run.units[-1]))
+                stretches += [unit("recompute", place) for place in run.units]
+                stretches += [unit("backward", place) for place in reversed(run.units)]
             yield _join(stretches)
+
+    def _grow_runs(self, ends: list[Pair]) -> Any:
+        """The same with given runs, which lie otherwise in every module."""
+        count = len(self.profile.units)
+        for size in range(1, count + 1):
+            modules = []
+            for start in range(count - size + 1):
+                units = range(start, start + size)
+                if self.profile.final == Place.FINAL and (units.stop == count) != (self.first == Place.FINAL):
+                    modules.append(NOTHING)  # only the last module is, and it ends with the last unit
+                    continue
+                between = [(delta[units[-1]], peak[units[-1]]) for delta, peak in ends]
+                modules.append(join(run_stretches(self.profile, units, self.first, between)))
+            yield self._pair(modules)
+
+    def _grow_balanced(self, ends: list[Pair]) -> Any:
+        """The same with the segments of least peak in every module."""
+        found = best_segments(self.profile, ends, self.first, self.dtype)
+        for size in range(1, len(self.profile.units) + 1):
+            yield found.stretches(size)
 
     def _units(self, what: str, sides: Sides) -> Pair:
         """A stretch of every unit; nothing where a unit cannot stand there."""
@@ -191,6 +214,13 @@ class _Cores:
 
     def _pair(self, stretches: Sequence[Stretch]) -> Pair:
         return self._array([delta for delta, _ in stretches]), self._array([peak for _, peak in stretches])
+
+
+def _recomputed(profile: CostProfile) -> list[bool]:
+    """Whether each unit runs again in the backward."""
+    if isinstance(profile.segments, tuple):
+        return [not run.kept for run in profile.segments for _ in run.units]
+    return [profile.segments is not None] * len(profile.units)
 
 
 _SUMS = ("gradient_bytes", "update_bytes", "flops")

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from partition.profile import CostProfile, NetworkCost, Place, Sides, Sources, Stretch, join
-from partition.split import Split, equal_split
+from partition.profile import CostProfile, NetworkCost, Place, Sides, Sources, Stretch, UnitCost, join
+from partition.runs import Run, Runs, find_runs
+from partition.split import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,8 @@ def step_memory(profile: CostProfile, split: Split) -> StepMemory:
         module_bytes.append(base + left + peak)
         left += delta
         flops += context.flops + end.flops
-        flops += sum(profile.units[unit].flops for unit in units) if profile.segments else 0
+        recomputed = (run.units for run in find_runs(profile.segments, units) if not run.kept)
+        flops += sum(profile.units[unit].flops for run in recomputed for unit in run)
     optimizer_bytes = base + held
     return StepMemory(
         peak_bytes=max(*module_bytes, optimizer_bytes),
@@ -86,40 +88,50 @@ def next_sources(shapes: Sequence[int], sources: Sources, start: int, depth: int
 
 def module_stretches(profile: CostProfile, units: range, context: NetworkCost, end: NetworkCost) -> Iterator[Stretch]:
     """Stretches of one local module, in the order of the step."""
-    costs = profile.units
-    segments = find_segments(profile.segments, len(units))
-    sides = find_sides(segments, profile.final if end is profile.head else Place.MODULE)
+    adding = [profile.adding] if any(profile.units[unit].extra_loss for unit in units) else []
+    first = profile.final if end is profile.head else Place.MODULE
     yield context.forward
-    for unit, side in zip(units, sides, strict=True):
-        yield costs[unit].forward[side]
-    yield end.forward
-    if any(costs[unit].extra_loss for unit in units):
-        yield profile.adding
-    yield end.backward
-    for segment in reversed(segments):
-        if profile.segments is not None:
-            yield costs[units[segment[-1]]].resume[sides[segment[-1]]]
-            for place in segment:
-                yield costs[units[place]].recompute[sides[place]]
-        for place in reversed(segment):
-            yield costs[units[place]].backward[sides[place]]
+    yield from run_stretches(profile, units, first, [end.forward, *adding, end.backward])
     yield from (context.backward, end.closing)
 
 
-def find_segments(segments: int | None, unit_count: int) -> tuple[range, ...]:
-    """Checkpointed segments of a module of so many units; the whole module where nothing is checkpointed."""
-    return equal_split(unit_count, min(segments or 1, unit_count)).modules()
+def run_stretches(profile: CostProfile, units: range, first: Place, between: Sequence[Stretch]) -> Iterator[Stretch]:
+    """Stretches of a module's units, with what lies between their forwards and backwards."""
+    runs = find_runs(profile.segments, units)
+    sides = dict(zip(units, find_sides(runs, first), strict=True))
+    for run in runs:
+        for unit in run.units:
+            yield costs_in(profile, run)[unit].forward[sides[unit]]
+    yield from between
+    for run in reversed(runs):
+        costs = costs_in(profile, run)
+        if not run.kept:
+            yield costs[run.units[-1]].resume[sides[run.units[-1]]]
+            for unit in run.units:
+                yield costs[unit].recompute[sides[unit]]
+        for unit in reversed(run.units):
+            yield costs[unit].backward[sides[unit]]
 
 
-def find_sides(segments: tuple[range, ...], first: Place = Place.MODULE) -> list[Sides]:
-    """Places of every unit of a module that is cut into these segments, given that of its first."""
-    last = segments[-1][-1]
+def costs_in(profile: CostProfile, run: Run) -> Sequence[UnitCost]:
+    """Costs of units in a run."""
+    return profile.kept if run.kept and profile.kept else profile.units
 
-    def place(unit: int, boundary: int, end: int, at_end: Place) -> Place:
-        return at_end if unit == end else Place.SEGMENT if unit == boundary else Place.INSIDE
 
+def find_sides(runs: Runs, first: Place = Place.MODULE) -> list[Sides]:
+    """Places of every unit of a module that is cut into these runs, given that of its first."""
+    before = [first, *(_beside(run) for run in runs[:-1])]
+    behind = [*(_beside(run) for run in runs[1:]), Place.MODULE]
     return [
-        (place(unit, segment[0], 0, first), place(unit, segment[-1], last, Place.MODULE))
-        for segment in segments
-        for unit in segment
+        (
+            early if unit == run.units[0] else Place.INSIDE,
+            late if unit == run.units[-1] else Place.INSIDE,
+        )
+        for run, early, late in zip(runs, before, behind, strict=True)
+        for unit in run.units
     ]
+
+
+def _beside(run: Run) -> Place:
+    """Place of a unit next to this run, on the other side of the boundary."""
+    return Place.KEPT if run.kept else Place.SEGMENT

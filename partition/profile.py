@@ -10,6 +10,9 @@ number of its splits.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
+
+from partition.runs import Segments
 
 Stretch = tuple[int, int]
 """(net bytes, highest prefix): what a stretch of a step does to memory; the empty prefix counts, as 0."""
@@ -31,11 +34,13 @@ class Place(IntEnum):
 
     INSIDE = 0
     SEGMENT = 1
-    """Next to the boundary of a checkpointed segment."""
+    """Next to a checkpointed segment."""
     MODULE = 2
     """Next to the boundary of the module."""
     FINAL = 3
     """First of the last module, whose input no later context keeps."""
+    KEPT = 4
+    """Next to a run whose activations are kept between checkpointed segments."""
 
 
 Sides = tuple[Place, Place]
@@ -108,8 +113,10 @@ class CostProfile:
     """Shape of the input of every unit, as a number; what sources of context are told apart by."""
     context_depth: int = 0
     """How many module inputs, latest first, are sources of context and kept for it."""
-    segments: int | None = None
-    """Checkpointed segments in every module, by the equal rule; None: all activations are kept."""
+    segments: Segments | Literal["balanced"] | None = None
+    """Checkpointed segments: how many in every module, or which of the chain; None: all activations are kept."""
+    kept: tuple[UnitCost, ...] = ()
+    """Costs of the units in runs that are kept between checkpointed segments; empty: there are no such runs."""
     backbone_flops: int = 0
     """Floating-point operations of the backbone's forward."""
     update_per_module: bool = False

@@ -7,6 +7,7 @@ nowhere worse (Pareto dominance). Integers throughout.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from heapq import heappop, heappush
 from itertools import count
 from math import gcd
@@ -95,7 +96,17 @@ class Search:
         below = never if below is None else below
         if table[piece_count][0] >= below:
             return None
-        return self._search(piece_count, budget, self._leaving(allowed), table, below)
+        spread, _ = find_cost_bounds(self.pieces, -self.pieces.after, allowed, piece_count)
+        return self._search(piece_count, budget, self._leaving(allowed), (table, spread), below)
+
+    def least_cost_of_any(self, budget: int) -> tuple[int, ...] | None:
+        """The path of any number of pieces with a peak of at most `budget` that costs least; None: there is none."""
+        allowed = self.least_through <= budget
+        most = len(self.bounds.after) - 1
+        table, never = find_cost_bounds(self.pieces, self.cost, allowed, most)
+        spread, _ = find_cost_bounds(self.pieces, -self.pieces.after, allowed, most)
+        costs = [_least_of_any(table)], [_least_of_any(spread)]
+        return self._search(None, budget, self._leaving(allowed), costs, never)
 
     def good_path(self, piece_count: int) -> tuple[int, ...] | None:
         """A path of so many pieces that follows the bounds of the peak: good, not best."""
@@ -121,25 +132,47 @@ class Search:
         chosen = allowed.tolist()
         return [[row for row in self._of(node) if chosen[row[-1]]] for node in range(len(self.starts) - 1)]
 
+    @cached_property
+    def _bounds_of_any(self) -> Bounds:
+        """Bounds for any number of pieces, as one row."""
+        bounds = self.bounds
+        rows = ([_least_of_any(table)] for table in (bounds.after, bounds.peak, bounds.end))
+        after, peak, end = rows
+        return Bounds(after=after, peak=peak, end=end, never=bounds.never)
+
     def _search(
-        self, piece_count: int, limit: int, leaving: list[list[Row]], costs: list[list[int]] | None, cost_below: int = 0
+        self,
+        piece_count: int | None,
+        limit: int,
+        leaving: list[list[Row]],
+        costs: tuple[list[list[int]], list[list[int]]] | None,
+        cost_below: int = 0,
     ) -> tuple[int, ...] | None:
-        """The best path with a peak of at most `limit`: by cost where there are bounds of it, else by peak."""
-        bounds, never = self.bounds, self.bounds.never
-        least = bounds.least(piece_count)
+        """The best path with a peak of at most `limit`: by cost where there are bounds of it, else by peak.
+
+        Args:
+            piece_count: pieces of the path; None: any number, and every table is of one row.
+            limit: bytes.
+            leaving: the arcs that leave each node.
+            costs: least sums of the cost, and of `after` with its sign turned.
+            cost_below: only paths that cost less count.
+        """
+        bounds, step = (self.bounds, 1) if piece_count is not None else (self._bounds_of_any, 0)
+        never, end_node = bounds.never, len(leaving) - 1
+        least = bounds.least(piece_count or 0)
         if least is None or least > limit:
             return None
         numbers = count()
         # Every peak is `least` or more, so that what lies below it makes no difference.
-        queue = [(least, piece_count, next(numbers), Label(0, 0, least, -never, 0, 0, -1, None))]
+        queue = [(least, piece_count or 0, next(numbers), Label(0, 0, least, -never, 0, 0, -1, None))]
         seen: dict[tuple[int, int], list[Label]] = {}
         while queue:
             _, to_come, _, label = heappop(queue)
-            if to_come == 0:
+            if label.node == end_node:
                 return label.path()
-            to_come -= 1
+            to_come -= step
             after_row, peak_row, end_row = bounds.after[to_come], bounds.peak[to_come], bounds.end[to_come]
-            cost_row = costs[to_come] if costs else None
+            cost_row, spread_row = (costs[0][to_come], costs[1][to_come]) if costs else (None, None)
             for target, opening, before, peak, after, end, cost, arc in leaving[label.node]:
                 high = max(label.high + after, label.held + peak)
                 raised = high + after_row[target]
@@ -151,7 +184,9 @@ class Search:
                 if bound > limit:
                     continue
                 spent = 0
-                if cost_row is not None:
+                if cost_row is not None and spread_row is not None:
+                    # What stays within the limit whatever comes makes no difference either.
+                    opened, high = least, max(high, limit + spread_row[target])
                     spent = label.cost + cost
                     bound = spent + cost_row[target]
                     if bound >= cost_below:
@@ -164,6 +199,16 @@ class Search:
                 others.append(new)
                 heappush(queue, (bound, to_come, next(numbers), new))
         return None
+
+
+def _least_of_any(table: list[list[int]]) -> list[int]:
+    """The least of every column."""
+    return [min(column) for column in zip(*table, strict=True)]
+
+
+def flops_of(pieces: Pieces) -> Any:
+    """One number per arc that orders paths by added FLOPs alone."""
+    return pieces.flops // (gcd(*map(int, np.unique(pieces.flops))) or 1)
 
 
 def cost_of(pieces: Pieces) -> Any:

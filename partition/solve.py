@@ -6,9 +6,10 @@ better. Among equally good splits the one with the least added FLOPs is taken, t
 squared sizes).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -46,14 +47,20 @@ class Solution:
     """Floating-point operations that auxiliary and context networks' forwards and recomputation add to the step."""
     module_bytes: tuple[int, ...]
     """Most bytes in memory while each module runs."""
+    path: tuple[int, ...] = ()
+    """Arcs of the graph, one per module."""
 
 
 class Solver:
     """Answers questions about one graph of pieces; what they share is computed once."""
 
-    def __init__(self, pieces: Pieces, most: int | None = None) -> None:
-        """Prepare for up to `most` pieces; None for as many as there are units."""
+    def __init__(self, pieces: Pieces, most: int | None = None, cost_of: Callable[[Pieces], Any] = cost_of) -> None:
+        """Prepare for up to `most` pieces; None for as many as there are units.
+
+        `cost_of` gives every arc the number by which equally good splits, and those within a budget, are told apart.
+        """
         self.pieces = pieces
+        self.cost_of = cost_of
         self.most = min(most or pieces.unit_count, pieces.unit_count)
 
     @cached_property
@@ -64,7 +71,7 @@ class Solver:
     @cached_property
     def search(self) -> Search:
         """The search in this graph."""
-        return Search(self.pieces, self.bounds, cost_of(self.pieces))
+        return Search(self.pieces, self.bounds, self.cost_of(self.pieces))
 
     def least_peak(self, count: int) -> Solution:
         """The split into `count` modules of least peak.
@@ -114,13 +121,7 @@ class Solver:
         Raises:
             BudgetError: nothing fits; says what would.
         """
-        budget = budget_bytes - self.pieces.base_bytes
-        best: tuple[int, ...] | None = None
-        below: int | None = None
-        for count in self._counts():
-            path = self.search.least_cost(count, budget, below)
-            if path is not None:
-                best, below = path, sum(int(self.search.cost[arc]) for arc in path)
+        best = self.search.least_cost_of_any(budget_bytes - self.pieces.base_bytes)
         if best is None:
             raise self._nothing_fits(budget_bytes)
         return _solution(self.pieces, best, self.bounds.least(len(best)) or 0)
@@ -145,11 +146,11 @@ class Solver:
             return self
         positions = np.asarray(pieces.positions)
         small = positions[pieces.target] - positions[pieces.source] <= NARROW_TO * (pieces.unit_count // count + 1)
-        quick = Solver(pieces.keep(small), count)
+        quick = Solver(pieces.keep(small), count, self.cost_of)
         good = quick.search.good_path(count)
         if good is None:
             return self
-        return Solver(pieces.keep(least_through(pieces) <= _peak(quick.pieces, good)), count)
+        return Solver(pieces.keep(least_through(pieces) <= _peak(quick.pieces, good)), count, self.cost_of)
 
     def _counts(self) -> list[int]:
         return [count for count in range(1, self.most + 1) if self.bounds.least(count) is not None]
@@ -181,4 +182,5 @@ def _solution(pieces: Pieces, path: Sequence[int], bound: int, *, optimal: bool 
         optimal=optimal,
         added_flops=sum(int(pieces.flops[arc]) for arc in path),
         module_bytes=peaks[:-1],
+        path=tuple(path),
     )

@@ -12,6 +12,8 @@ from rich.table import Table
 from bench.cases import CaseError, make_case
 from bench.commands.options import PluginFiles
 from bench.commands.simulate import read_bytes
+from bench.commands.split_segments import print_segments
+from methods.registry import read_spec
 
 if TYPE_CHECKING:
     from bench.balance import Balanced, Balancer
@@ -32,10 +34,16 @@ def split(
     least_overhead: Annotated[
         bool, typer.Option("--least-overhead", help="With --budget: any number of modules, the least added FLOPs.")
     ] = False,
+    segments: Annotated[
+        int | None, typer.Option(min=1, help="With --method checkpoint: how many segments; any number by default.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset; the network's own by default.")] = None,
     batch: Annotated[int, typer.Option(help="Images per step.")] = 1024,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 or float16 by autocast.")] = "float32",
-    optimizer: Annotated[str, typer.Option(help="sgd as in the papers, adam or adamw.")] = "sgd",
+    memory_format: Annotated[str, typer.Option(help="contiguous or channels_last.")] = "contiguous",
+    optimizer: Annotated[
+        str | None, typer.Option(help="sgd as in the papers, adam or adamw; the method's own by default.")
+    ] = None,
     device_profile: Annotated[str, typer.Option(help="Device that is modelled, or a .json file.")] = "H200",
     workspace: Annotated[
         str, typer.Option(help="Convolution workspaces: none, table, cudnn, bound, or measured:FILE.")
@@ -43,18 +51,27 @@ def split(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     _plugin: PluginFiles = None,
 ) -> None:
-    """The split of least peak memory into K modules, for every K, or for a budget.
+    """The split of least peak memory into K modules, for every K, or for a budget; or segments to checkpoint.
 
     Example:  peakbench split resnet110 --method 'infopro[softmax]' --modules 4
 
     Example:  peakbench split resnet110 --method 'contsup[R1E]' --budget 2GiB
+
+    Example:  peakbench split resnet110 --method checkpoint --budget 1.5GiB
+
+    Example:  peakbench split resnet110 --method 'dgl+checkpoint[balanced]' --modules 4
     """
     count = _read_count(modules)
+    budget_bytes = read_bytes(budget)
     if budget is not None and count is not None:
         raise CaseError("a budget decides the number of modules: leave out --modules or --budget")
     if least_overhead and budget is None:
         raise CaseError("--least-overhead needs a --budget: without one, one module adds nothing")
-    budget_bytes = read_bytes(budget)
+    places_segments = _places_segments(method)
+    if segments is not None and (not places_segments or budget is not None):
+        raise CaseError("--segments goes with --method checkpoint, and without a --budget, which decides their number")
+    if places_segments and count is not None and count > 1:
+        raise CaseError("checkpointing trains the network as one module: use --segments instead of --modules")
     case = make_case(
         method=method,
         network=network,
@@ -62,6 +79,7 @@ def split(
         module_count=count or 1,
         batch_size=batch,
         precision=precision,
+        memory_format=memory_format,
         optimizer=optimizer,
     )
     from bench.balance import Balancer, search_by_simulation  # noqa: PLC0415 - torch only once the case is right
@@ -69,6 +87,9 @@ def split(
     from bench.simulator.model import read_model  # noqa: PLC0415
 
     model = read_model(device_profile, workspace=workspace)
+    if places_segments:
+        print_segments(case, model, count=segments, budget_bytes=budget_bytes, as_json=as_json)
+        return
     try:
         balancer = Balancer(case, model)
     except ProfileError as error:
@@ -83,6 +104,12 @@ def split(
         _print_all(case, balancer, as_json=as_json)
     else:
         _print_one(case, balancer.verify(balancer.least_peak(count)), balancer, as_json=as_json)
+
+
+def _places_segments(method: str) -> bool:
+    """Whether a method checkpoints a network that is one module."""
+    parts = read_spec(method).parts
+    return parts.local_loss is None and parts.segments is not None
 
 
 def _read_count(text: str) -> int | None:

@@ -19,6 +19,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from methods.engine import TrainingNetwork
 from methods.heads import EMBEDDING_SIZE
+from partition.runs import find_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Work:
     """Layers that ran, and what may be asked of them in FLOPs."""
 
     layers: tuple[Layer, ...]
+    recomputed: int = 0
+    """Forward of the layers in checkpointed segments, for every pass that goes through them."""
 
     @property
     def forward(self) -> int:
@@ -79,20 +82,19 @@ def required_flops(network: TrainingNetwork, images: Tensor, labels: Tensor) -> 
             context = Work(())
             if k and place == 0:
                 features, context = _record(network.add_context, k, features, images, contexts)
-            features, work = _record(_run, network, units, features)
-            total += context.step + _train(network, work, *_losses_of(network, k, place))
+            features, work = _run_units(network, units, features)
+            total += context.step + _train(work, *_losses_of(network, k, place))
         total += sum(_loss(network, k, features, images, labels, window=window) for window in (False, True))
     return total
 
 
-def _train(network: TrainingNetwork, work: Work, loss_count: int, passing: int) -> int:
+def _train(work: Work, loss_count: int, passing: int) -> int:
     """Cost of units that `loss_count` losses train, `passing` of which go on into what is before them."""
-    recompute = 0 if network.parts.segments is None else work.forward
     if passing == loss_count == 1:
-        return work.forward + work.weights + work.forward + recompute
+        return work.forward + work.weights + work.forward + work.recomputed
     if not loss_count:
         return work.forward
-    return work.step + passing * work.forward + (passing + 1) * recompute
+    return work.step + passing * work.forward + (passing + 1) * work.recomputed
 
 
 def _losses_of(network: TrainingNetwork, k: int, place: int) -> tuple[int, int]:
@@ -137,20 +139,30 @@ def _repeated_windows(network: TrainingNetwork, images: Tensor, labels: Tensor) 
     length = cascade.modules if cascade else 1
     for k, units in enumerate(modules):
         source = inputs[-1].detach()
-        features, work = _record(_run, network, units, source)
+        features, work = _run_units(network, units, source)
         whole = k >= length - 1 or k == last
         if cascade and cascade.weights[0] and (cascade.alone or whole):
-            total += _train(network, work, 1, 0) + _loss(network, k, features, images, labels, window=False)
+            total += _train(work, 1, 0) + _loss(network, k, features, images, labels, window=False)
         else:
             total += work.forward
         if last and whole:
             first = max(k - length + 1, 0)
             again = range(modules[first].start, units.stop)
-            output, work = _record(_run, network, again, inputs[first].detach())
+            output, work = _run_units(network, again, inputs[first].detach())
             loss = _record(network.chain.head, output)[1].step if k == last else 0
-            total += _train(network, work, 1, 0) + loss + _loss(network, k, output, images, labels, window=True)
+            total += _train(work, 1, 0) + loss + _loss(network, k, output, images, labels, window=True)
         inputs.append(features)
     return total
+
+
+def _run_units(network: TrainingNetwork, units: range, features: Tensor) -> tuple[Tensor, Work]:
+    """What consecutive units give, and the layers that ran in them."""
+    layers, recomputed = [], 0
+    for run in find_runs(network.parts.segments, units):
+        features, work = _record(_run, network, run.units, features)
+        layers += work.layers
+        recomputed += 0 if run.kept else work.forward
+    return features, Work(tuple(layers), recomputed)
 
 
 def _run(network: TrainingNetwork, units: Sequence[int], features: Tensor) -> Tensor:

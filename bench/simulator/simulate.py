@@ -25,7 +25,7 @@ from bench.simulator.stream import Category, Place, Stream
 from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda
 from bench.simulator.tracker import StorageTracker, name_places
-from bench.splits import BALANCED
+from bench.splits import is_placed
 from bench.training import Training, build_training, count_rounds
 from results.record import Case, Readings
 from results.samples import Holder
@@ -161,7 +161,7 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
 
 def simulate_rounds(case: Case, model: Model | None = None) -> list[Round]:
     """Simulate every round of a case, each as in a process of its own; arguments as those of `simulate_case`."""
-    if case.split_policy == BALANCED:
+    if not is_placed(case):
         from bench.balance import place_boundaries  # noqa: PLC0415 - which simulates cases itself
 
         case = place_boundaries(case, model)

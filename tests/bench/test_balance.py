@@ -134,9 +134,25 @@ def test_the_command_shows_bars_and_the_curve(run):
     assert "K=1" in run("--budget", "1GiB").output
 
 
+def test_the_command_places_segments(run):
+    facts = json.loads(run("--method", "checkpoint", "--segments", "3", "--json").output)
+    assert len(facts["segment_sizes"]) == len(facts["segment_kept"]) == len(facts["segment_bytes"]) == 3
+    assert sum(facts["segment_sizes"]) == 7
+    assert facts["predicted_peak_allocated_bytes"] == facts["simulated_peak_allocated_bytes"]
+    text = run("--method", "checkpoint", "--budget", "200MiB").output
+    assert "with the least recomputation" in text
+    assert "'checkpoint[segments=" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--method", "checkpoint", "--modules", "3"], "use --segments instead of --modules"),
+        (["--segments", "3"], "--segments goes with --method checkpoint"),
+        (
+            ["--method", "checkpoint", "--budget", "1MiB"],
+            "no checkpointed segments of cifar_resnet14 fit into",
+        ),
         (["--modules", "few"], "--modules is a whole number or 'all', not 'few'"),
         (["--modules", "8"], "too few units for the modules (units: 7, modules: 8)"),
         (["--modules", "2", "--budget", "1GiB"], "a budget decides the number of modules"),

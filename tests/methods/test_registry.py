@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from methods.api import Context, Parts, Weights
 from methods.registry import METHODS, read_spec
 from methods.spec import SpecError
+from partition.runs import make_runs
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,12 @@ from methods.spec import SpecError
     [
         ("e2e", "e2e", Parts()),
         ("checkpoint", "checkpoint", Parts(segments=5)),
+        (
+            "checkpoint[3.k2.4]",
+            "checkpoint[segments=3.k2.4]",
+            Parts(segments=make_runs((3, 2, 4), (False, True, False))),
+        ),
+        ("e2e+checkpoint[balanced]", "e2e+checkpoint[segments=balanced]", Parts(segments="balanced")),
         ("greedy", "greedy", Parts(local_loss="softmax", head="0c1f")),
         ("dgl", "dgl", Parts(local_loss="softmax")),
         ("infopro", "infopro[softmax]", Parts(local_loss="softmax", decoder=True)),
@@ -56,7 +63,7 @@ def test_a_spec_gives_the_parts_of_its_method_and_a_canonical_form(text, canonic
         ("dgl[width=2]", "method 'dgl' has no option 'width'; it has head, widen, step"),
         ("e2e[fast]", "method 'e2e' has no options (got 'fast')"),
         ("infopro[softmax,contrast]", "option 'loss' of method 'infopro' is given twice ('softmax', 'contrast')"),
-        ("checkpoint[0]", "checkpoint: segments is a whole number from 1, not '0'"),
+        ("checkpoint[0]", "checkpoint: segments is balanced|a whole number from 1|sizes such as 9.9.k9, not '0'"),
         ("decoder", "'decoder' is a part that is added to a method, as in 'contsup[E]+decoder'"),
         ("e2e+decoder", "'decoder' needs a method with local modules before it"),
         ("dgl+infopro", "'infopro' cannot be added to another method in 'dgl+infopro'; parts to add: checkpoint"),

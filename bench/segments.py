@@ -1,0 +1,140 @@
+"""Where to cut a network that is trained as one module into checkpointed segments, checked by simulation.
+
+A run of units may be checkpointed or kept (`partition/segments.py`). The solver is exact in bytes rounded to the
+allocator's blocks, which no allocated peak is below; what it places is simulated, and called optimal only where the
+simulated peak equals the lower bound.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isqrt
+
+from bench.cost_profile import Profiler
+from bench.simulator.model import Model, read_model
+from bench.simulator.simulate import Simulation, simulate_case
+from partition.memory import step_memory
+from partition.runs import BALANCED, Runs, make_runs, write_runs
+from partition.search import flops_of
+from partition.segments import checkpoint_segments
+from partition.solve import BudgetError, Solution, Solver
+from partition.split import Split, SplitError, equal_split
+from results.record import Case, Readings
+
+PUBLISHED = 5
+"""Segments with which InfoPro's printed memory is met (`methods/checkpointing.py`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Segments of a case, simulated."""
+
+    case: Case
+    """The case with its segments."""
+    runs: Runs
+    predicted_peak_bytes: int
+    peak_bytes: int
+    """Allocated peak of the simulated case."""
+    lower_bound_bytes: int
+    """No runs, of this number where one was asked for, have a lower allocated peak."""
+    run_bytes: tuple[int, ...]
+    """Predicted bytes in memory at the highest point of each run."""
+    readings: Readings
+    simulation: Simulation
+    unit_names: tuple[str, ...]
+
+    @property
+    def optimal(self) -> bool:
+        """Whether it is proven that no runs of which this number was asked have a lower allocated peak."""
+        return self.peak_bytes == self.lower_bound_bytes
+
+
+class Placer:
+    """Places the segments of one network and batch; the case's own segments count for nothing."""
+
+    def __init__(self, case: Case, model: Model | None = None) -> None:
+        """Trace the case.
+
+        Raises:
+            ProfileError: the step is not the sum of its pieces.
+        """
+        self.case = replace(case, method=with_segments(case.method, BALANCED))
+        self.model = model or read_model()
+        self.profiler = Profiler(self.case, self.model)
+        self.profile = self.profiler.profile(1)
+        self._split = Split((len(self.profile.units),))
+
+    @cached_property
+    def _graph(self) -> tuple[Solver, Runs]:
+        pieces, runs = checkpoint_segments(self.profile)
+        return Solver(pieces, cost_of=flops_of), runs
+
+    def least_peaks(self) -> list[Solution]:
+        """Runs of least peak for every number of them; among equal ones those that recompute least."""
+        return self._graph[0].least_peaks()
+
+    def least_peak(self, count: int | None = None) -> Solution:
+        """Runs of least peak, of any number or of this one.
+
+        Raises:
+            SplitError: fewer units than segments.
+        """
+        if count is not None:
+            equal_split(len(self.profile.units), count)  # says what is wrong
+            return self._graph[0].least_peak(count)
+        return min(self.least_peaks(), key=lambda s: (s.predicted_peak_bytes, s.added_flops))
+
+    def within_budget(self, budget_bytes: int) -> Solution:
+        """The runs that recompute least within a budget.
+
+        Raises:
+            BudgetError: nothing fits; says what would.
+        """
+        try:
+            return self._graph[0].least_overhead(budget_bytes)
+        except BudgetError as error:
+            best = self.least_peak()
+            raise BudgetError(
+                f"no checkpointed segments of {self.case.network} fit into {budget_bytes:,} bytes; the least peak is "
+                f"{best.predicted_peak_bytes:,} bytes, with {best.split.module_count} segments",
+                error.nearest_bytes,
+            ) from error
+
+    def runs(self, solution: Solution) -> Runs:
+        """The runs of a solution."""
+        return tuple(self._graph[1][arc] for arc in solution.path)
+
+    def rules(self) -> dict[str, tuple[Runs, int]]:
+        """Segments of equal length, as published and as many as the root of the number of units: runs and peak."""
+        units = len(self.profile.units)
+        counts = {f"equal, {PUBLISHED} as published": min(PUBLISHED, units), f"equal, root of {units}": isqrt(units)}
+        found = {}
+        for name, count in counts.items():
+            runs = make_runs(equal_split(units, count).sizes)
+            found[name] = runs, step_memory(replace(self.profile, segments=runs), self._split).peak_bytes
+        return found
+
+    def verify(self, solution: Solution, *, lower_bound_bytes: int | None = None) -> Placed:
+        """Simulate a solution; the lower bound is that of its own number of runs unless another is given."""
+        runs = self.runs(solution)
+        case = replace(self.case, method=with_segments(self.case.method, write_runs(runs)))
+        readings, simulation = simulate_case(case, self.model)
+        return Placed(
+            case=case,
+            runs=runs,
+            predicted_peak_bytes=solution.predicted_peak_bytes,
+            peak_bytes=readings.peak_allocated_bytes or 0,
+            lower_bound_bytes=solution.lower_bound_bytes if lower_bound_bytes is None else lower_bound_bytes,
+            run_bytes=solution.module_bytes,
+            readings=readings,
+            simulation=simulation,
+            unit_names=self.profiler.chain.unit_names,
+        )
+
+
+def with_segments(method: str, segments: str) -> str:
+    """A canonical spec that checkpoints, with other segments."""
+    changed, count = re.subn(r"\bcheckpoint\b(\[[^\]]*\])?", f"checkpoint[segments={segments}]", method)
+    if count != 1:
+        raise SplitError(f"method '{method}' has no checkpointed segments: add '+checkpoint'")
+    return changed
