@@ -94,7 +94,7 @@ def _print(facts: dict[str, Any], placed: "Placed") -> None:
         proof = f"{format_change(peak / bound - 1)} of the lower bound ({show(bound)} {unit})"
     lines = Table(box=None, pad_edge=False, show_header=False)
     kept = ", k: activations kept" if any(facts["segment_kept"]) else ""
-    lines.add_row("[bold]segments[/bold]", f"{len(placed.runs)}, of {write_runs(placed.runs)} units{kept}")
+    lines.add_row("[bold]segments[/bold]", f"{len(placed.runs)}: {write_runs(placed.runs)}{kept}")
     lines.add_row("[bold]peak allocated[/bold]", f"{show(peak)} {unit} simulated, {proof}")
     if predicted != peak:
         lines.add_row("", f"{show(predicted)} {unit} predicted; blocks that are not split off are the difference")
