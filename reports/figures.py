@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.panels import COLOURS
+from reports.panels import COLOURS, HATCHES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,21 +72,23 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     events = range(len(timeline.reserved))
     shown = {name: values for name, values in timeline.categories.items() if any(values)}
     stacks = [[value / 2**30 for value in values] for values in shown.values()]
-    axes.stackplot(events, *stacks, labels=list(shown), colors=[COLOURS[name] for name in shown], linewidth=0)
+    areas = axes.stackplot(events, *stacks, labels=list(shown), colors=[COLOURS[name] for name in shown], linewidth=0)
+    for area, name in zip(areas, shown, strict=True):
+        area.set(hatch=HATCHES[name], edgecolor="black")
     axes.plot(events, [value / 2**30 for value in timeline.reserved], color="black", linewidth=1, label="reserved")
     height = sum(values[timeline.peak] for values in shown.values()) / 2**30
-    top = max(*timeline.reserved, 1) / 2**30 * 1.08
-    left, low = timeline.peak < len(events) / 2, height < 0.75 * top
+    # Room for the words above everything that is drawn.
+    reserved = max(*timeline.reserved, 1) / 2**30
+    top, left = 1.25 * reserved, timeline.peak < len(events) / 2
     axes.annotate(
-        f"peak {height:.2f} GiB\n{timeline.peak_words}",
+        f"peak {height:.2f} GiB: {timeline.peak_words}",
         (timeline.peak, height),
-        xytext=(12 if left else -12, 14 if low else -6),
-        textcoords="offset points",
+        xytext=(0.01 if left else 0.99, 0.97),
+        textcoords="axes fraction",
         ha="left" if left else "right",
-        va="bottom" if low else "top",
+        va="top",
         fontsize=9,
-        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "black", "linewidth": 0.5, "alpha": 0.9},
-        arrowprops={"arrowstyle": "-", "linewidth": 0.8},
+        arrowprops={"arrowstyle": "-", "linewidth": 0.8, "relpos": (0.1 if left else 0.9, 0)},
     )
     axes.plot([timeline.peak], [height], marker="v", color="black", markersize=6)
     axes.set(title=timeline.title, xlabel="events of one training step", ylabel="GiB (2^30 bytes)", xmargin=0)

@@ -92,6 +92,7 @@ class BarPanel:
 
 
 COLOURS = {
+    "held": "#666666",
     "parameters": "#332288",
     "gradients": "#88CCEE",
     "optimizer state": "#44AA99",
@@ -103,8 +104,10 @@ COLOURS = {
     "workspace": "#AA4499",
     "temporary": "#BBBBBB",
 }
-"""Category of memory -> its colour, of Tol's muted scheme; in the order in which they are stacked."""
+"""Category of memory -> its colour, of Tol's muted scheme; in the order in which they are stacked. `held`: whatever lives
+through the whole step or was left by earlier modules, where it is not told apart."""
 HATCHES = {
+    "held": "",
     "parameters": "",
     "gradients": "////",
     "optimizer state": "....",
