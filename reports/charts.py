@@ -4,7 +4,7 @@ Series differ by colour, marker and, where lines are drawn, by dashes, so that t
 """
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
+MOST_TICKS = 8
+"""Counts on an axis; of more only powers of two are written."""
 WORDS_SIZE = 6.5
 """Points of type of the words beside a point."""
 
@@ -93,9 +95,10 @@ def _draw_curves(axes: "Axes", kind: Kind, panel: Panel) -> None:
     if panel.level is not None:
         axes.axhline(panel.level, color="black", linewidth=1, label="e2e")
     counts = sorted({point.x for series in panel.series for point in series.points})
+    ticks = counts if len(counts) <= MOST_TICKS else [count for count in counts if log2(count).is_integer()]
     if kind.log_x:
         axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, labels=[f"{count:g}" for count in counts])
+    axes.set_xticks(ticks, labels=[f"{count:g}" for count in ticks])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
 

@@ -103,9 +103,10 @@ COLOURS = {
     "context": "#882255",
     "workspace": "#AA4499",
     "temporary": "#BBBBBB",
+    "transient": "#BBBBBB",
 }
-"""Category of memory -> its colour, of Tol's muted scheme; in the order in which they are stacked. `held`: whatever lives
-through the whole step or was left by earlier modules, where it is not told apart."""
+"""Category of memory -> its colour, of Tol's muted scheme; in the order in which they are stacked. Where less is told
+apart, `held` lives through the whole step or was left by earlier modules, and `transient` dies where it was born."""
 HATCHES = {
     "held": "",
     "parameters": "",
@@ -118,6 +119,7 @@ HATCHES = {
     "context": "++++",
     "workspace": "oo",
     "temporary": "--",
+    "transient": "--",
 }
 """Category -> what tells it apart where there is no colour."""
 

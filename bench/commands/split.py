@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,6 +49,10 @@ def split(
     workspace: Annotated[
         str, typer.Option(help="Convolution workspaces: none, table, cudnn, bound, or measured:FILE.")
     ] = "none",
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the modules' memory, or the peak by K, as .png, .svg or .pdf as well."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     _plugin: PluginFiles = None,
 ) -> None:
@@ -60,6 +65,8 @@ def split(
     Example:  peakbench split resnet110 --method checkpoint --budget 1.5GiB
 
     Example:  peakbench split resnet110 --method 'dgl+checkpoint[balanced]' --modules 4
+
+    Example:  peakbench split resnet110 --modules 4 --figure modules.svg
     """
     count = _read_count(modules)
     budget_bytes = read_bytes(budget)
@@ -95,15 +102,15 @@ def split(
     except ProfileError as error:
         if count is None:
             raise CaseError(f"{error}: give the number of modules, and splits are simulated one by one") from error
-        _print_one(case, search_by_simulation(case, model), None, as_json=as_json)
+        _print_one(case, search_by_simulation(case, model), None, figure, as_json=as_json)
         return
     if budget_bytes is not None:
         choose = balancer.least_overhead if least_overhead else balancer.fewest_modules
-        _print_one(case, balancer.verify(choose(budget_bytes)), balancer, as_json=as_json)
+        _print_one(case, balancer.verify(choose(budget_bytes)), balancer, figure, as_json=as_json)
     elif count is None:
-        _print_all(case, balancer, as_json=as_json)
+        _print_all(case, balancer, figure, as_json=as_json)
     else:
-        _print_one(case, balancer.verify(balancer.least_peak(count)), balancer, as_json=as_json)
+        _print_one(case, balancer.verify(balancer.least_peak(count)), balancer, figure, as_json=as_json)
 
 
 def _places_segments(method: str) -> bool:
@@ -120,7 +127,9 @@ def _read_count(text: str) -> int | None:
     return int(text)
 
 
-def _print_one(case: "Case", found: "Balanced", balancer: "Balancer | None", *, as_json: bool) -> None:
+def _print_one(
+    case: "Case", found: "Balanced", balancer: "Balancer | None", figure: Path | None, *, as_json: bool
+) -> None:
     count = found.split.module_count
     rivals = {}
     if balancer is not None:
@@ -146,10 +155,45 @@ def _print_one(case: "Case", found: "Balanced", balancer: "Balancer | None", *, 
             for name, (other, solution) in rivals.items()
         },
     }
+    if figure is not None:
+        _draw_modules(case, found, modules, figure)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
     _print_facts(facts, modules)
+
+
+def _draw_modules(case: "Case", found: "Balanced", modules: "list[Counter[str]]", path: Path) -> None:
+    from reports.charts import draw_bars  # noqa: PLC0415 - matplotlib is slow to import
+    from reports.panels import Bar, BarPanel, stack  # noqa: PLC0415
+    from reports.units import memory_unit  # noqa: PLC0415
+
+    unit, show = memory_unit(found.peak_bytes)
+    named = zip(found.split.sizes, modules, strict=True)
+    bars = [
+        Bar(label=f"module {number}, {size} unit{'s' if size > 1 else ''}", parts=stack(parts))
+        for number, (size, parts) in enumerate(named, 1)
+    ]
+    panel = BarPanel(
+        title=f"{_name(case)}, K = {len(bars)}: every module's highest point",
+        bars=tuple(bars),
+        mark=found.peak_bytes,
+        mark_words=f"peak of the step, {show(found.peak_bytes)} {unit}",
+    )
+    draw_bars([panel], path)
+
+
+def _draw_curve(case: "Case", solutions: "Iterable[Solution]", path: Path) -> None:
+    from reports.charts import draw_chart  # noqa: PLC0415 - as above
+    from reports.panels import PEAKS, Panel, Point, Series  # noqa: PLC0415
+
+    points = [Point(each.split.module_count, each.predicted_peak_bytes / 2**30) for each in solutions]
+    series = Series(f"{case.method}, balanced", tuple(points), look=0)
+    draw_chart(PEAKS, [Panel(title=f"{_name(case)}: least peak by K", series=(series,))], path)
+
+
+def _name(case: "Case") -> str:
+    return f"{case.method}, {case.network}, batch {case.batch_size}"
 
 
 def _print_facts(facts: dict[str, Any], modules: "list[Counter[str]]") -> None:
@@ -200,8 +244,10 @@ def _bar(parts: "Counter[str]", longest: int) -> str:
     return text
 
 
-def _print_all(case: "Case", balancer: "Balancer", *, as_json: bool) -> None:
+def _print_all(case: "Case", balancer: "Balancer", figure: Path | None, *, as_json: bool) -> None:
     solutions = [balancer.least_peak(count) for count in range(1, balancer.most + 1)]
+    if figure is not None:
+        _draw_curve(case, solutions, figure)
     if as_json:
         backbone = balancer.profile(1).backbone_flops
         typer.echo(json.dumps([_row(solution, backbone) for solution in solutions], indent=2))

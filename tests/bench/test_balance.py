@@ -144,6 +144,17 @@ def test_the_command_places_segments(run):
     assert "'checkpoint[segments=" in text
 
 
+def test_the_command_draws_modules_and_the_curve(run, tmp_path):
+    modules, curve = tmp_path / "modules.svg", tmp_path / "curve.svg"
+    assert run("--modules", "3", "--figure", str(modules)).code == 0
+    text = modules.read_text()
+    assert all(f"<!-- module {number}, " in text for number in (1, 2, 3))
+    assert "<!-- peak of the step, " in text
+    assert run("--figure", str(curve)).code == 0
+    assert "<!-- dgl, balanced -->" in curve.read_text()
+    assert "the ending says the kind" in run("--modules", "2", "--figure", str(tmp_path / "curve.xyz")).errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
