@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reports.units import format_change, format_gib
-from results.baseline import Baseline, Basis, Change
+from results.baseline import Baseline, Basis, Change, Held
 
 SHOWN_HOLDERS = 3
 _ORDER = ("grew", "broken", "gone", "shrank", "new", "same")
@@ -33,12 +33,18 @@ def explain(change: Change) -> str:
         return f"{change.after.status.replace('_', ' ')}: {change.after.message}"
     if change.verdict == "gone":
         return "no longer in the suite"
+    return name_differences(change.holders)
+
+
+def name_differences(holders: Sequence[Held]) -> str:
+    """The first few of what peaks hold more or less of: `+64.0 MiB activations in module 2; 3 more`."""
     shown = [
         f"{format_bytes(size)} {category}" + ("" if module is None else f" in module {module + 1}")
-        for category, module, size in change.holders[:SHOWN_HOLDERS]
+        for category, module, size in holders[:SHOWN_HOLDERS]
     ]
-    rest = len(change.holders) - len(shown)
-    return "; ".join([*shown, *([f"{rest} more"] if rest > 0 else [])])
+    rest = holders[SHOWN_HOLDERS:]
+    total = format_bytes(sum(size for _, _, size in rest))
+    return "; ".join([*shown, *([f"{total} in {len(rest)} more"] if rest else [])])
 
 
 def format_bytes(size: int) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reports import cells
-from reports.changes import format_bytes
+from reports.changes import format_bytes, name_differences
 from reports.comparison import ReportError, workload_of
 from reports.layout import Column, Table
 from reports.units import NOTHING, format_change, format_gib, format_ratio
+from results.baseline import Held, find_differences
 from results.record import Case, Measurement
 from results.statistics import Ratio, paired_ratio
 
@@ -21,8 +22,9 @@ VERDICTS: tuple[Verdict, ...] = ("broken", "grew", "slower", "gone", "shrank", "
 """What may be said of a case, worst first."""
 
 LEGEND = (
-    "peak: of allocated bytes in a steady training step; GiB are 2^30 bytes. x E2E: step time beside that of E2E, "
-    "median of pairs ± half of the 95% interval; slower and faster: the intervals do not touch."
+    "peak: of allocated bytes in a steady training step; why it changed stands below, by category and module. GiB are "
+    "2^30 bytes. x E2E: step time beside that of E2E, median of pairs ± half of the 95% interval; slower and faster: "
+    "the intervals do not touch."
 )
 
 Key = tuple[Case, str, str, str]
@@ -131,8 +133,10 @@ def _judge(before: Measurement | None, after: Measurement | None) -> RunChange:
 
 
 def peak_of(row: Measurement | None) -> int | None:
-    """Allocated peak in bytes of a finished row."""
-    return row.readings.peak_allocated_bytes if row and row.status == "ok" else None
+    """Allocated peak in bytes of a finished row, or what its search found to be the least memory."""
+    if row is None or row.status != "ok":
+        return None
+    return row.readings.least_memory_bytes if row.measure == "least_memory" else row.readings.peak_allocated_bytes
 
 
 def step_of(row: Measurement | None) -> Ratio | None:
@@ -156,17 +160,23 @@ def tabulate(changes: Sequence[RunChange]) -> list[Table]:
         if change.verdicts != ("same",):
             row = change.measurement
             case = replace(row.case, method="", module_count=1, split_policy="")
-            tables.setdefault((case, row.provenance, row.device), []).append(change)
+            tables.setdefault((case, row.provenance, row.device, row.measure), []).append(change)
     return [_to_table(listed) for listed in tables.values()]
 
 
 def _to_table(changes: Sequence[RunChange]) -> Table:
     first = changes[0].measurement
     made = "simulated for" if first.provenance == "simulated" else "measured on"
-    title = f"{cells.name_workload(workload_of(first))}, batch {first.case.batch_size}, {made} "
+    words = [
+        cells.name_workload(workload_of(first)),
+        f"batch {first.case.batch_size}",
+        *([] if first.case.data == "synthetic" else [f"data: {first.case.data}"]),
+        *([] if first.measure == "step" else ["least memory"]),
+        f"{made} {first.environment.device_name}",
+    ]
     cases = [change.measurement.case for change in changes]
     return Table(
-        title=title + first.environment.device_name,
+        title=", ".join(words),
         labels=(
             Column("", tuple(", ".join(change.verdicts) for change in changes), "left"),
             Column("Method", tuple(case.method for case in cases), "left"),
@@ -191,16 +201,26 @@ def _to_table(changes: Sequence[RunChange]) -> Table:
 
 
 def _reasons(change: RunChange) -> list[str]:
-    """Why a case did not finish, or where its peak moved."""
+    """Why a case did not finish, or what its peak holds more or less of and where it moved."""
     before, after = change.before, change.after
     name = f"{change.measurement.case.method} K={change.measurement.case.module_count}"
     if after is not None and after.status != "ok":
         message = f": {after.message.strip().splitlines()[0]}" if after.message and after.message.strip() else ""
         return [f"{name}: {cells.in_words(after.status)}{f' in {after.phase}' if after.phase else ''}{message}"]
-    if not {"grew", "shrank"} & {*change.verdicts} or before is None or after is None or not after.readings.peak_phase:
+    if not {"grew", "shrank"} & {*change.verdicts} or before is None or after is None:
         return []
+    held = name_differences(find_holders(change))
     old, new = before.readings.peak_phase, after.readings.peak_phase
-    return [f"{name}: peak at {new}" + ("" if old == new else f", before at {old}")]
+    moved = f"peak at {new}" + ("" if old == new else f", before at {old}") if new else ""
+    return [f"{name}: {'; '.join(filter(None, (held, moved)))}"] if held or moved else []
+
+
+def find_holders(change: RunChange) -> tuple[Held, ...]:
+    """Category, module and difference in bytes of what the peak holds; none where one side does not say it."""
+    before, after = (row and row.readings.peak_holders for row in (change.before, change.after))
+    if before is None or after is None:
+        return ()
+    return find_differences(*([(each.category, each.module, each.bytes) for each in side] for side in (before, after)))
 
 
 def peak_growth(change: RunChange) -> float | None:
@@ -238,6 +258,9 @@ def to_json(change: RunChange) -> dict[str, Any]:
         "device": row.device,
         "verdicts": change.verdicts,
         "peak_growth": peak_growth(change),
+        "peak_holders_change": [
+            {"category": category, "module": module, "bytes": size} for category, module, size in find_holders(change)
+        ],
         "before": _side(change.before),
         "after": _side(change.after),
     }

@@ -19,6 +19,8 @@ VERSION = 1
 
 Holder = tuple[str, int | None]
 """Category, such as `activations`, and local module from 0; None outside of modules."""
+Held = tuple[str, int | None, int]
+"""The same with its bytes."""
 Basis = Literal["bytes", "ratio"]
 Verdict = Literal["same", "grew", "shrank", "new", "gone", "broken"]
 
@@ -41,7 +43,7 @@ class Entry:
     training_flops: int | None = None
     peak_phase: str | None = None
     """Where the peak lies, in words."""
-    holders: tuple[tuple[str, int | None, int], ...] = ()
+    holders: tuple[Held, ...] = ()
     """What holds the peak: category, local module, bytes; they sum to the allocated peak."""
 
 
@@ -67,7 +69,7 @@ class Change:
     growth: float | None
     """Relative growth of the allocated peak, or of its ratio to end-to-end backprop; None where there is nothing to
     compare."""
-    holders: tuple[tuple[str, int | None, int], ...]
+    holders: tuple[Held, ...]
     """Difference in bytes by category and module, what grew most first, or where the peak shrank what shrank most; none
     where another torch is compared."""
 
@@ -194,7 +196,12 @@ def _compare_case(
         limit = old * (1 + tolerance.fraction) + tolerance.bytes
         verdict = "grew" if new > limit else "shrank" if new < old else "same"
         return Change(
-            case=after.case, verdict=verdict, before=before, after=after, growth=growth, holders=_differ(before, after)
+            case=after.case,
+            verdict=verdict,
+            before=before,
+            after=after,
+            growth=growth,
+            holders=find_differences(before.holders, after.holders),
         )
     references = [scale[time].get(_workload(after.case)) for time in ("before", "after")]
     if None in references:
@@ -204,13 +211,19 @@ def _compare_case(
     return Change(case=after.case, verdict=verdict, before=before, after=after, growth=growth, holders=())
 
 
-def _differ(before: Entry, after: Entry) -> tuple[tuple[str, int | None, int], ...]:
+def find_differences(before: Iterable[Held], after: Iterable[Held]) -> tuple[Held, ...]:
+    """What two peaks hold more or less of.
+
+    Returns:
+        Category, module and difference in bytes; what drives the change first: what grew most where the peak grew, what
+        shrank most where it shrank.
+    """
     change: Counter[Holder] = Counter()
-    for sign, entry in ((-1, before), (1, after)):
-        for category, module, size in entry.holders:
+    for sign, held in ((-1, before), (1, after)):
+        for category, module, size in held:
             change[category, module] += sign * size
     found = [(category, module, size) for (category, module), size in change.items() if size]
-    direction = 1 if (after.allocated_bytes or 0) < (before.allocated_bytes or 0) else -1
+    direction = 1 if change.total() < 0 else -1
     return tuple(sorted(found, key=lambda item: (direction * item[2], item[0], -1 if item[1] is None else item[1])))
 
 

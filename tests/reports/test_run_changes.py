@@ -4,7 +4,8 @@ import pytest
 
 from reports.comparison import ReportError
 from reports.render import render
-from reports.run_changes import compare_runs, find_unlike, summarise, tabulate, to_json
+from reports.run_changes import LEGEND, compare_runs, find_holders, find_unlike, summarise, tabulate, to_json
+from results.samples import Holder
 
 
 def timed(*ratios):
@@ -49,13 +50,41 @@ def test_runs_are_compared_case_by_case(before, after):
         "| gone | dgl | 8 | equal | 2.00 | not run | - | - | - | not run |\n"
         "| new | dgl | 16 | equal | not run | 1.00 | - | - | not run | - |\n"
         "\n"
-        "- peak: of allocated bytes in a steady training step; GiB are 2^30 bytes. x E2E: step time beside that of "
-        "E2E, median of pairs ± half of the 95% interval; slower and faster: the intervals do not touch.\n"
+        f"- {LEGEND}\n"
         "- dgl K=4: out of memory in first step: no room\n"
         "- greedy K=4: peak at backward of local module 1, before at forward of local module 1\n"
     )
     assert measured.title == "resnet110 on cifar10, batch 64, measured on EPYC"
     assert [column.cells for column in measured.groups[1]] == [("1.110±0.010",), ("1.210±0.010",)]
+
+
+def test_what_a_peak_holds_more_of_is_named_by_category_and_module(simulated):
+    mib = 2**20
+
+    def run(**sizes):
+        held = tuple(Holder(category=name, module=module, bytes=size * mib) for name, (module, size) in sizes.items())
+        return [simulated("dgl", 2, peak_allocated_bytes=sum(each.bytes for each in held), peak_holders=held)]
+
+    (change,) = compare_runs(
+        run(parameters=(None, 8), activations=(0, 100), auxiliary=(1, 10), input=(0, 2), buffers=(None, 1)),
+        run(parameters=(None, 8), activations=(0, 164), auxiliary=(1, 14), input=(0, 3), temporary=(1, 7)),
+    )
+    (table,) = tabulate([change])
+    assert table.notes[1] == (
+        "dgl K=2: +64.0 MiB activations in module 1; +7.0 MiB temporary in module 2; +4.0 MiB auxiliary in module 2; "
+        "+0 B in 2 more"
+    )
+    peaks = [side.readings.peak_allocated_bytes for side in (change.before, change.after)]
+    assert sum(size for *_, size in find_holders(change)) == peaks[1] - peaks[0]
+    assert to_json(change)["peak_holders_change"][0] == {"category": "activations", "module": 0, "bytes": 64 * mib}
+
+
+def test_cases_that_differ_in_a_factor_are_told_apart(simulated):
+    shared = simulated("dgl", 2, gib=1)
+    changes = compare_runs([shared], [shared, simulated("dgl", 2, gib=2, allocator="expandable_segments:True")])
+    assert summarise(changes) == "1 new, 1 same"
+    (table,) = tabulate(changes)
+    assert table.title.startswith("resnet110 on cifar10 (expandable_segments:True), batch 1024")
 
 
 def test_one_byte_is_a_change_and_a_step_within_its_noise_is_none(simulated, measured):
