@@ -102,11 +102,11 @@ def run_jobs(
         StoreError: the folder cannot be used, or a row cannot be written; rows written before are safe.
         DeviceError: a device is not there, or cannot be locked.
     """
-    jobs = list(jobs)
+    jobs = list(dict.fromkeys(jobs))  # grids of a suite may overlap
     environments = {job: _environment(job, machine) for job in jobs}
     with open_run(folder, name, patience=2 * GRACE_SECONDS, tell=lambda words: observe(_say(words))) as writer:
         for refusal in writer.refused:
-            observe(_say(f"not used: {refusal}; the case runs again"))
+            observe(_say(f"not used: {refusal}; delete it"))
         watch = _Watch(jobs=jobs, machine=machine, settings=settings, clock=clock, seen=list(writer.earlier))
         known = {row.identity: row for row in writer.earlier}
         for job in jobs:

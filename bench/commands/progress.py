@@ -75,7 +75,7 @@ def _draw(rows: Sequence[Measurement], now: "Progress", console: Console) -> Gro
         status = Text(row.status.replace("_", " "), _STYLES[row.status])
         if row.readings.flags:
             status = Text("flagged", "yellow")
-        table.add_row(row.case.label, row.provenance, status, *_read_off(row), f"{row.wall_seconds:.1f} s")
+        table.add_row(Text(row.case.label), row.provenance, status, *_read_off(row), f"{row.wall_seconds:.1f} s")
     running = [
         Text(f"{place.name}: {job.case.label}", "dim", no_wrap=True, overflow="ellipsis")
         for place, job in now.running.items()

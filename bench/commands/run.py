@@ -104,34 +104,30 @@ def run(
         _check_data(data, data_root, {case.dataset for case in simulated})
     folder = out or Path("runs") / grid.name
     console = Console(stderr=True)
-    with console.status("looking at this machine"):
-        machine = look_at_machine(device.value)
-    where = machine.devices[0].kind
-    for words in machine.left_out:
-        console.print(words, markup=False, highlight=False)
-    if len(machine.devices) > 1:
-        console.print(f"{len(machine.devices)} GPUs measure side by side, one case on each", highlight=False)
-    measured = on_cpu if where == "cpu" else grid.measured_cases(where)
-    if data != "synthetic":
-        measured = [replace(case, data="loader") for case in measured]
-    if len(measured) < len(simulated):
-        untimed = len(simulated) - len(measured)
-        console.print(f"{untimed} cases of this suite are too slow for a CPU: simulated, not timed", highlight=False)
-    jobs = [Job(case=case, provenance="simulated", device="cuda") for case in simulated]
-    jobs += [Job(case=case, provenance="measured", device=where) for case in measured]
-    settings = Settings(
-        limits=grid.limits,
-        time_limit=time_limit,
-        data_root=str(data_root) if data_root else None,
-        retry=frozenset(status for word in retry or () for status in _RETRIED[word]),
-    )
-    try:
-        with _ended_by_signals(), show_progress(console) as observe:
+    with _ending_in_order(console, folder):
+        with console.status("looking at this machine"):
+            machine = look_at_machine(device.value)
+        for words in machine.left_out:
+            console.print(words, markup=False, highlight=False)
+        if len(machine.devices) > 1:
+            console.print(f"{len(machine.devices)} GPUs measure side by side, one case on each", highlight=False)
+        where = machine.devices[0].kind
+        measured = on_cpu if where == "cpu" else grid.measured_cases(where)
+        if data != "synthetic":
+            measured = [replace(case, data="loader") for case in measured]
+        if untimed := len(simulated) - len(measured):
+            words = f"{untimed} cases of this suite are too slow for a CPU: simulated, not timed"
+            console.print(words, highlight=False)
+        jobs = [Job(case=case, provenance="simulated", device="cuda") for case in simulated]
+        jobs += [Job(case=case, provenance="measured", device=where) for case in measured]
+        settings = Settings(
+            limits=grid.limits,
+            time_limit=time_limit,
+            data_root=str(data_root) if data_root else None,
+            retry=frozenset(status for word in retry or () for status in _RETRIED[word]),
+        )
+        with show_progress(console) as observe:
             rows = run_jobs(jobs, folder, grid.name, settings, machine, observe)
-    except KeyboardInterrupt as interrupt:
-        number = interrupt.number if isinstance(interrupt, _EndedBySignal) else signal.SIGINT
-        console.print(f"interrupted; finished cases are in {folder}: run the same command to resume", markup=False)
-        sys.exit(128 + number)
     sys.exit(summarise(rows, folder, console))
 
 
@@ -158,15 +154,19 @@ class _EndedBySignal(KeyboardInterrupt):
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Take the end of a session, of a container or of a batch job as an interrupt."""
+def _ending_in_order(console: Console, folder: Path) -> Iterator[None]:
+    """Leave what is finished and say how to go on, whoever ends the run: user, session, container or batch system."""
 
     def end(number: int, _frame: object) -> None:
         raise _EndedBySignal(number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one
+            signal.signal(number, end)
     try:
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.number if isinstance(interrupt, _EndedBySignal) else signal.SIGINT
+        words = f"interrupted; what is finished is in {folder}: run the same command to resume"
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
+        sys.exit(128 + number)

@@ -58,6 +58,10 @@ def test_on_a_cpu_measurements_keep_their_order_and_stay_alone(run, do):
     assert do.most_at_once["cpu"] == 1
 
 
+def test_a_case_that_two_grids_share_is_one(run, do):
+    assert len(run("e2e", "e2e", "dgl")) == len(do.asked) == 4
+
+
 def flops(count):
     return {"readings": Readings(training_flops=count)}
 
