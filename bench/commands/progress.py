@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.units import format_mib
+from results.flags import FLAGS
 from results.record import Measurement
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def summarise(rows: Sequence[Measurement], folder: Path, console: Console) -> in
     lines = [f"{len(rows) - len(bad)} of {len(rows)} cases ok; records in {folder}"]
     flagged = Counter(flag for row in rows for flag in row.readings.flags or ())
     for flag, count in flagged.most_common():
-        lines.append(f"flagged '{flag}' ({count} {'row' if count == 1 else 'rows'}):")
+        lines.append(f"flagged '{flag}' ({count}): {FLAGS.get(flag, 'see docs/measuring.md')}")
         lines += [f"  {row.case.label} {row.provenance}" for row in rows if flag in (row.readings.flags or ())]
     for status in ("failed", "timeout", "out_of_memory"):
         for phase in dict.fromkeys(row.phase for row in bad if row.status == status):

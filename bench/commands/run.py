@@ -107,11 +107,11 @@ def run(
     with _ending_in_order(console, folder):
         with console.status("looking at this machine"):
             machine = look_at_machine(device.value)
+        where = machine.devices[0].kind
         for words in machine.left_out:
             console.print(words, markup=False, highlight=False)
         if len(machine.devices) > 1:
             console.print(f"{len(machine.devices)} GPUs measure side by side, one case on each", highlight=False)
-        where = machine.devices[0].kind
         measured = on_cpu if where == "cpu" else grid.measured_cases(where)
         if data != "synthetic":
             measured = [replace(case, data="loader") for case in measured]

@@ -1,0 +1,10 @@
+"""The words that mark a row as suspicious, and what each says. A flagged row is kept; who reads it decides."""
+
+FLAGS: dict[str, str] = {
+    "unsettled": "warming up ended before the steps had come to rest",
+    "time limit": "sampling ended by the time limit, before the ratio was known well",
+    "throttled": "the GPU held its clock down, for heat or power",
+    "low clock": "the GPU ran below three quarters of its default clock",
+    "foreign process": "another process used the GPU",
+    "skipped updates": "the gradient scaler of float16 skipped updates",
+}
