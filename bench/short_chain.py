@@ -1,6 +1,6 @@
 """A chain without its repetitions: of every run of alike units a few are kept, which stand for all of it."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby
 
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from methods.chain import Chain
 
 
-def shorten(chain: Chain, most: int) -> tuple[Chain, list[int]]:
+def shorten(chain: Chain, most: int, details: Sequence[Hashable] = ()) -> tuple[Chain, list[int]]:
     """A chain that keeps `most` units of every longer run of alike ones: its first, some that follow, and its last.
 
     The kept units are those of the chain itself, not copies.
@@ -16,15 +16,12 @@ def shorten(chain: Chain, most: int) -> tuple[Chain, list[int]]:
     Args:
         chain: the chain.
         most: units kept of a run, at least 3: the second has alike neighbours and stands for all inner ones.
+        details: more in which every unit must be alike; empty: nothing more.
 
     Returns:
         The short chain, and for every unit of the chain the index of the one that stands for it there.
     """
-    inputs = [chain.image_shape, *chain.unit_shapes[:-1]]
-    marks = [
-        describe_unit(unit, inputs[i], chain.unit_shapes[i], extra=str(i) in chain.extra_losses)
-        for i, unit in enumerate(chain.units)
-    ]
+    marks = list(zip(mark_units(chain), details or [None] * len(chain.units), strict=True))
     kept: list[int] = []
     like: list[int] = []
     for _, run in groupby(range(len(marks)), key=marks.__getitem__):
@@ -49,6 +46,15 @@ def shorten(chain: Chain, most: int) -> tuple[Chain, list[int]]:
         },
     )
     return short, like
+
+
+def mark_units(chain: Chain) -> list[Hashable]:
+    """For every unit a value that is equal for units that are alike and take alike inputs."""
+    inputs = [chain.image_shape, *chain.unit_shapes[:-1]]
+    return [
+        describe_unit(unit, inputs[i], chain.unit_shapes[i], extra=str(i) in chain.extra_losses)
+        for i, unit in enumerate(chain.units)
+    ]
 
 
 def describe_unit(unit: nn.Module, *details: Hashable, extra: bool) -> Hashable:

@@ -14,6 +14,10 @@ from partition.profile import Place, Sides, Sources
 from partition.runs import Run, Runs, Segments, find_runs
 
 
+class PlanError(ValueError):
+    """No split that is tried shows a piece that some split of the chain has."""
+
+
 class UnitName(NamedTuple):
     """A unit under one condition."""
 
@@ -98,6 +102,9 @@ def plan_traces(
         depth: how many earlier module inputs context reads.
         segments: checkpointed segments; None: none.
         one_module: the method has no local modules; unless its segments are to be placed, the short chain is the chain.
+
+    Raises:
+        PlanError: some piece is not shown by what is tried.
     """
     if one_module and not isinstance(segments, str):
         return [(Split((len(shapes),)), segments)]
@@ -119,7 +126,7 @@ def plan_traces(
             plan.append((split, tried))
             missing -= seen
     if missing:
-        raise AssertionError(f"no split that is tried has {missing}")
+        raise PlanError(f"no split that is tried has {missing}")
     # Of one more split every piece is known already: what it does is the proof.
     proof = Split((len(shapes),)) if one_module else _every(len(shapes), 3, 0)
     return [*plan, (proof, 2 if isinstance(segments, str | tuple) else segments)]

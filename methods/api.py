@@ -87,6 +87,8 @@ class Leap:
     """Only the last auxiliary network's copies follow the live weights."""
     momentum: float = 0.995
     """Of the exponential moving average of the live weights."""
+    copies: tuple[tuple[int, ...], ...] | None = None
+    """Units copied behind a module that ends with each unit; None: `methods.released_copies` says which."""
     before_step: bool = False
     """Average before the optimizer's step, as the released code does, instead of after it."""
 

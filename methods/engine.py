@@ -122,7 +122,11 @@ class TrainingNetwork(nn.Module):
         if leap is not None and leaps:
             shapes = (chain.image_shape, *chain.unit_shapes)
             end = self.split.last_units[k]
-            copied = units_to_copy(chain.name, self.split.module_count, chain.unit_names, shapes, end)
+            copied = (
+                units_to_copy(chain.name, self.split.module_count, chain.unit_names, shapes, end)
+                if leap.copies is None
+                else leap.copies[end]
+            )
         auxiliary = Auxiliary(chain, chain.unit_shapes[copied[-1]] if copied else shape, self.parts, weights)
         initialize_convolutions(auxiliary)
         if leap is None or not copied:

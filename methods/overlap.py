@@ -8,16 +8,17 @@ in it. So a piece costs one forward, one full backward, and one input gradient f
 while others stop there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from methods.api import Parts
+from methods.api import Link, Parts
 from methods.chain import Chain
 from partition import Split
 
@@ -68,15 +69,19 @@ def _shares(k: int, piece_count: int, module_count: int, parts: Parts) -> tuple[
 
 def _cut_link(chain: Chain, units: range, parts: Parts) -> tuple[range, ...]:
     """Front and link of a module: the link is the fewest last units that hold the layers asked for."""
-    link = parts.link
-    if link is None:
+    if parts.link is None:
         return (units,)
+    cut = len(units) - count_link_units(chain, units, parts.link)
+    return (units[:cut], units[cut:]) if cut else (units,)
+
+
+def count_link_units(chain: Chain, units: range, link: Link) -> int:
+    """The fewest last ones of these units that hold the layers asked for, or all of them."""
     count, layers = 0, 0
     while layers < link.layers and count < len(units):
         count += 1
         layers += 1 if link.unit == "block" else _convolution_count(chain.units[units[-count]])
-    cut = len(units) - count
-    return (units[:cut], units[cut:]) if cut else (units,)
+    return count
 
 
 def _convolution_count(unit: nn.Module) -> int:
@@ -111,17 +116,22 @@ class Piece:
         self.arriving[reach] = self.arriving[reach] + gradient if reach in self.arriving else gradient
 
 
-def pass_back(pieces: list[Piece], done_count: int) -> None:
+def pass_back(
+    pieces: list[Piece], done_count: int, announce: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> None:
     """Send gradients that arrived back through the pieces, latest first; finish and drop the first `done_count`.
 
     Args:
         pieces: those alive, in the order they ran; gradients of parameters are added to their `.grad`.
         done_count: how many of them no later loss reaches.
+        announce: called before every piece, and before pieces are dropped.
     """
     for place in range(len(pieces) - 1, -1, -1):
         before = pieces[place - 1] if place else None
-        _pass_through(pieces[place], before, done=place < done_count)
-    del pieces[:done_count]
+        with announce():
+            _pass_through(pieces[place], before, done=place < done_count)
+    with announce():
+        del pieces[:done_count]
 
 
 def _pass_through(piece: Piece, before: Piece | None, *, done: bool) -> None:
@@ -182,8 +192,7 @@ def train_overlapping(network: "TrainingNetwork", images: Tensor, labels: Tensor
         losses += [reduce(add, terms)] if terms else []
         ends += len(pieces)
         done_count = sum(reader <= k for reader in plan.last_reader[ends - len(alive) : ends])
-        with network.observe("backward", k, None):
-            pass_back(alive, done_count)
+        pass_back(alive, done_count, partial(network.observe, "backward", k, None))
     return losses
 
 

@@ -93,6 +93,11 @@ def units_to_copy(
     return _follow_shapes(shapes, end)
 
 
+def counts_apart(network: str) -> tuple[int, ...]:
+    """Numbers of modules for which other units are copied than for most."""
+    return tuple(sorted({count for name, count, _ in _COARSE if name == network}))
+
+
 def _short(name: str) -> str:
     return name.removeprefix("layer")
 

@@ -42,7 +42,7 @@ class Rows:
         self.never = 2 * EXACT_BELOW
         """Larger than any sum; half of what stands in rows, so that nothing added to that comes down to it."""
         if self.dtype is object:
-            self.never = 2 * self.count * max(1, *(int(abs(c).max()) for c in columns if c.size)) * len(columns)
+            self.never = 2 * self.count * max([1, *(int(abs(c).max()) for c in columns if c.size)]) * len(columns)
 
     def last(self) -> Any:
         """The row with no piece to come: 0 at the last node."""
@@ -90,11 +90,11 @@ def least_through(pieces: Pieces) -> Any:
 
 def find_cost_bounds(pieces: Pieces, cost: Any, allowed: Any, most: int) -> tuple[list[list[int]], int]:
     """Least sums of a cost (arcs,) over allowed arcs, for up to `most` pieces, and what stands for no path."""
-    rows = Rows(pieces, (cost,))
-    cost = np.where(allowed, cost, 2 * rows.never)
+    kept, cost = pieces.keep(allowed), cost[allowed]
+    rows = Rows(kept, (cost,))
     row = rows.last()
     table = [row]
     for _ in range(most):
-        row = rows.least(cost + row[pieces.target])
+        row = rows.least(cost + row[kept.target])
         table.append(row)
     return [row.tolist() for row in table], rows.never

@@ -7,22 +7,17 @@ come (the auxiliary networks before it may be of another kind).
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from partition.memory import find_sides, next_sources, run_stretches
 from partition.module_segments import best_segments
+from partition.overlapping_modules import overlapping_modules
 from partition.pieces import EXACT_BELOW, Pieces, make_pieces
 from partition.profile import NOTHING, CostProfile, NetworkCost, Place, Sides, Stretch, join
 from partition.runs import find_runs
-
-Array = Any
-Pair = tuple[Array, Array]
-"""Stretches of several modules: net bytes and highest prefixes, (modules,)."""
-
+from partition.stretches import SUMS, Array, Pair, cut_pair, join_pairs, largest_number
 
 Fact = tuple[tuple[int, ...], bool]
 """What later modules need to know at a node: shapes that context reads, latest first; only the last module to come."""
@@ -49,7 +44,12 @@ class _Nodes:
 
 
 def local_modules(profile: CostProfile) -> Pieces:
-    """The graph of all splits; time and memory O(units^2) per kind of auxiliary networks and context."""
+    """The graph of all splits; time and memory O(units^2) per kind of auxiliary networks and context.
+
+    Where losses reach beyond their module, it is that of `overlapping_modules`.
+    """
+    if profile.overlap is not None:
+        return overlapping_modules(profile)
     unit_count = len(profile.units)
     cores = [_Cores(profile, kind, Place.MODULE) for kind in profile.auxiliaries or ((),)]
     final = _Cores(profile, (), profile.final) if profile.final != Place.MODULE else cores[0]
@@ -91,7 +91,7 @@ class _Cores:
         self.first = first
         count = len(profile.units)
         self.ends = (*(auxiliaries or (NetworkCost(),) * count)[: count - 1], profile.head)
-        self.dtype: Any = np.int64 if _largest(profile) * count < EXACT_BELOW else object
+        self.dtype: Any = np.int64 if largest_number(profile) * count < EXACT_BELOW else object
         self.delta = np.zeros((count, count), dtype=self.dtype)
         self.peak = np.zeros((count, count), dtype=self.dtype)
         grows = {type(None): self._grow, int: self._grow_segments, tuple: self._grow_runs, str: self._grow_balanced}
@@ -107,12 +107,9 @@ class _Cores:
                 self.delta[start, start + size - 1], self.peak[start, start + size - 1] = delta[start], peak[start]
         self.closing = self._pair([end.closing for end in self.ends])
         self.persistent, self.kept, *self.of_ends = (
-            self._array([getattr(end, name) for end in self.ends])
-            for name in ("persistent_bytes", "kept_bytes", *_SUMS)
+            self._array([getattr(end, name) for end in self.ends]) for name in ("persistent_bytes", "kept_bytes", *SUMS)
         )
-        self.of_units = [
-            np.cumsum(self._array([0, *(getattr(unit, name) for unit in profile.units)])) for name in _SUMS
-        ]
+        self.of_units = [np.cumsum(self._array([0, *(getattr(unit, name) for unit in profile.units)])) for name in SUMS]
         recomputed = [unit.flops * again for unit, again in zip(profile.units, _recomputed(profile), strict=True)]
         self.of_units[-1] = np.cumsum(self._array([0, *recomputed]))
 
@@ -120,7 +117,7 @@ class _Cores:
         """Columns of the modules that begin with unit `start` and end with each unit of `stops`."""
         gradients, update, flops = (
             sums[1:][stops] - sums[start] + own[stops] + getattr(context, name)
-            for sums, own, name in zip(self.of_units, self.of_ends, _SUMS, strict=True)
+            for sums, own, name in zip(self.of_units, self.of_ends, SUMS, strict=True)
         )
         persistent = self.persistent[stops] + context.persistent_bytes
         nothing = np.zeros_like(persistent)
@@ -129,14 +126,14 @@ class _Cores:
             context.forward,
             (self.delta[start, stops], self.peak[start, stops]),
             context.backward,
-            _cut(self.closing, stops),
+            cut_pair(self.closing, stops),
         ]
         if self.profile.update_per_module:
             stretches.append((-gradients, update))
             held = nothing
         else:
             held = gradients + update + self.kept[stops]
-        delta, peak = _join(stretches)
+        delta, peak = join_pairs(stretches)
         return {
             "source": np.full(len(targets), source),
             "target": targets,
@@ -159,13 +156,13 @@ class _Cores:
             (self._units("forward", (place, Place.MODULE)), self._units("backward", (place, Place.MODULE)))
             for place in (Place.INSIDE, self.first)
         )
-        yield _join([only[0], *ends, only[1]])
-        core = _join([last[0], *ends, last[1]])
+        yield join_pairs([only[0], *ends, only[1]])
+        core = join_pairs([last[0], *ends, last[1]])
         for size in range(2, count + 1):
-            core = _cut(core, slice(1, None))
+            core = cut_pair(core, slice(1, None))
             here = slice(0, count - size + 1)
-            yield _join([_cut(first[0], here), core, _cut(first[1], here)])
-            core = _join([_cut(inside[0], here), core, _cut(inside[1], here)])
+            yield join_pairs([cut_pair(first[0], here), core, cut_pair(first[1], here)])
+            core = join_pairs([cut_pair(inside[0], here), core, cut_pair(inside[1], here)])
 
     def _grow_segments(self, ends: list[Pair]) -> Any:
         """The same with checkpointed segments, which lie otherwise in every length."""
@@ -175,15 +172,15 @@ class _Cores:
             sides = find_sides(runs, self.first)
 
             def unit(what: str, place: int, sides: list[Sides] = sides, size: int = size) -> Pair:
-                return _cut(self._units(what, sides[place]), slice(place, place + count - size + 1))
+                return cut_pair(self._units(what, sides[place]), slice(place, place + count - size + 1))
 
             stretches = [unit("forward", place) for place in range(size)]
-            stretches += [_cut(end, slice(size - 1, None)) for end in ends]
+            stretches += [cut_pair(end, slice(size - 1, None)) for end in ends]
             for run in reversed(runs):
                 stretches.append(unit("resume", run.units[-1]))
                 stretches += [unit("recompute", place) for place in run.units]
                 stretches += [unit("backward", place) for place in reversed(run.units)]
-            yield _join(stretches)
+            yield join_pairs(stretches)
 
     def _grow_runs(self, ends: list[Pair]) -> Any:
         """The same with given runs, which lie otherwise in every module."""
@@ -221,34 +218,3 @@ def _recomputed(profile: CostProfile) -> list[bool]:
     if isinstance(profile.segments, tuple):
         return [not run.kept for run in profile.segments for _ in run.units]
     return [profile.segments is not None] * len(profile.units)
-
-
-_SUMS = ("gradient_bytes", "update_bytes", "flops")
-"""What adds up over the units and networks of a module."""
-
-
-def _largest(profile: CostProfile) -> int:
-    """Largest number of a profile."""
-    networks = [profile.head, *chain.from_iterable(profile.auxiliaries)]
-    networks += [*profile.contexts.values(), *profile.final_contexts.values()]
-    numbers = (
-        value
-        for part in (*profile.units, *networks)
-        for held in astuple(part)
-        for pair in (held.values() if isinstance(held, dict) else (held,))
-        for value in (pair if isinstance(pair, tuple) else (pair,))
-    )
-    return max(map(abs, numbers))
-
-
-def _join(stretches: Sequence[Pair]) -> Pair:
-    """`profile.join` for several modules at once; a pair of integers is the same in all."""
-    delta, peak = 0, 0
-    for net, highest in stretches:
-        peak = np.maximum(peak, delta + highest)
-        delta = delta + net
-    return delta, peak
-
-
-def _cut(pair: Pair, part: slice) -> Pair:
-    return pair[0][part], pair[1][part]

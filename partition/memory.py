@@ -9,12 +9,16 @@ outputs. A module of units i .. j is
 
 joined into one stretch. With checkpointed segments the backward of each, last to first, is: beginning of the backward
 of its last unit, its forwards again, its backwards. `local_modules.py` computes the same for all modules at once.
+
+Where losses reach beyond their module, the stretch of module k holds its context and forward, its losses, the backwards
+through every piece alive, latest first, and what is let go (`overlap.py`; `overlapping_modules.py` for all at once).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
+from partition.overlap import Loss, ModuleStep, plan_modules
 from partition.profile import CostProfile, NetworkCost, Place, Sides, Sources, Stretch, UnitCost, join
 from partition.runs import Run, Runs, find_runs
 from partition.split import Split
@@ -37,20 +41,25 @@ def step_memory(profile: CostProfile, split: Split) -> StepMemory:
     """Peak of the step of a split; time O(units)."""
     ranges = split.modules()
     contexts = find_contexts(profile, [units.start for units in ranges])
-    ends = [end_network(profile, k, split) for k in range(split.module_count)]
-    base = profile.base_bytes + sum(network.persistent_bytes for network in (*contexts, *ends))
+    steps = list(plan_modules(profile.overlap, split)) if profile.overlap else []
+    ends = [end_networks(profile, k, split, steps) for k in range(split.module_count)]
+    base = profile.base_bytes + sum(network.persistent_bytes for network in chain(contexts, *ends))
     left, held, flops, module_bytes = 0, 0, 0, []
-    for units, context, end in zip(ranges, contexts, ends, strict=True):
-        added = (*(profile.units[unit] for unit in units), context, end)
+    for k, (units, context, networks) in enumerate(zip(ranges, contexts, ends, strict=True)):
+        added = (*(profile.units[unit] for unit in units), context, *networks)
         gradients, update = (sum(getattr(part, name) for part in added) for name in ("gradient_bytes", "update_bytes"))
-        delta, peak = join(module_stretches(profile, units, context, end))
+        if steps:
+            stretches = overlapping_stretches(profile, steps[k], contexts[: k + 1], ranges, networks)
+        else:
+            stretches = module_stretches(profile, units, context, networks[0])
+        delta, peak = join(stretches)
         if profile.update_per_module:
             delta, peak = join([(delta, peak), (-gradients, update)])
         else:
-            held += gradients + update + end.kept_bytes
+            held += gradients + update + max((network.kept_bytes for network in networks), default=0)
         module_bytes.append(base + left + peak)
         left += delta
-        flops += context.flops + end.flops
+        flops += context.flops + sum(network.flops for network in networks)
         recomputed = (run.units for run in find_runs(profile.segments, units) if not run.kept)
         flops += sum(profile.units[unit].flops for run in recomputed for unit in run)
     optimizer_bytes = base + held
@@ -62,12 +71,15 @@ def step_memory(profile: CostProfile, split: Split) -> StepMemory:
     )
 
 
-def end_network(profile: CostProfile, module: int, split: Split) -> NetworkCost:
-    """Auxiliary networks of a module, or the head for the last."""
+def end_networks(
+    profile: CostProfile, module: int, split: Split, steps: Sequence[ModuleStep] = ()
+) -> tuple[NetworkCost, ...]:
+    """What gives a module its losses: auxiliary networks, or the head for the last."""
     if module == split.module_count - 1:
-        return profile.head
-    kind = profile.kind(module, split.module_count)
-    return profile.auxiliaries[kind][split.last_units[module]]
+        return (profile.whole or profile.head if module == 0 else profile.head,)
+    kind, unit = profile.kind(module, split.module_count), split.last_units[module]
+    known = {Loss.OWN: profile.auxiliaries, Loss.WINDOW: profile.windows}
+    return tuple(known[loss][kind][unit] for loss in (steps[module].losses if steps else (Loss.OWN,)))
 
 
 def find_contexts(profile: CostProfile, starts: list[int]) -> list[NetworkCost]:
@@ -111,6 +123,55 @@ def run_stretches(profile: CostProfile, units: range, first: Place, between: Seq
                 yield costs[unit].recompute[sides[unit]]
         for unit in reversed(run.units):
             yield costs[unit].backward[sides[unit]]
+
+
+def overlapping_stretches(
+    profile: CostProfile,
+    step: ModuleStep,
+    contexts: Sequence[NetworkCost],
+    ranges: Sequence[range],
+    networks: Sequence[NetworkCost],
+) -> Iterator[Stretch]:
+    """Stretches of the step of one module where losses reach beyond it.
+
+    Args:
+        profile: costs.
+        step: what the module's step does.
+        contexts: before every module up to this one.
+        ranges: units of all modules.
+        networks: that give the module its losses.
+    """
+    costs = profile.units
+    yield contexts[-1].forward
+    for place, units in enumerate(step.pieces):
+        for unit, side in zip(units, piece_sides(units, link=place > 0), strict=True):
+            yield costs[unit].forward[side]
+    for network in networks:
+        yield from (network.forward, network.backward)
+    for scope in step.scopes:
+        units, size = scope.units, profile.output_bytes[scope.units[-1]]
+        sides = piece_sides(units, link=scope.link)
+        context = next((c for c, module in zip(contexts, ranges, strict=False) if module.start == units.start), None)
+        for number, what in enumerate(scope.passes):
+            yield _times(profile.between[scope.kind, number], size)
+            for unit, side in zip(reversed(units), reversed(sides), strict=True):
+                yield costs[unit].passes[what][side]
+            if context is not None and context.passes:
+                yield context.passes[what]
+        yield _times(profile.between[scope.kind, len(scope.passes)], size)
+    *counts, scalars = profile.dropped[step.kind]
+    positions = sorted({position for units in step.dropped for position in (units.start, units.stop)})
+    sizes = [profile.output_bytes[position - 1] if position else 0 for position in positions]
+    yield -scalars - sum(count * size for count, size in zip(counts, sizes, strict=True)), 0
+
+
+def piece_sides(units: range, *, link: bool) -> list[Sides]:
+    """Places of every unit of a piece; a link begins inside its module."""
+    return find_sides((Run(units, kept=True),), Place.SEGMENT if link else Place.MODULE)
+
+
+def _times(stretch: Stretch, size: int) -> Stretch:
+    return stretch[0] * size, stretch[1] * size
 
 
 def costs_in(profile: CostProfile, run: Run) -> Sequence[UnitCost]:

@@ -7,11 +7,12 @@ towards the beginning and towards the end of its module (`Place`). Everything he
 number of its splits.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
 
+from partition.overlap import Overlap, Pass
 from partition.runs import Segments
 
 Stretch = tuple[int, int]
@@ -34,7 +35,7 @@ class Place(IntEnum):
 
     INSIDE = 0
     SEGMENT = 1
-    """Next to a checkpointed segment."""
+    """Next to a checkpointed segment or, at its beginning, first of a link."""
     MODULE = 2
     """Next to the boundary of the module."""
     FINAL = 3
@@ -61,6 +62,8 @@ class UnitCost:
     """Its forward again, during the backward of a checkpointed segment."""
     resume: Mapping[Sides, Stretch] = field(default_factory=dict)
     """The beginning of a segment's backward in its last unit, before the segment is recomputed."""
+    passes: Mapping[Pass, Mapping[Sides, Stretch]] = field(default_factory=dict)
+    """Where losses reach beyond their module: its backwards by what they are for, in place of `backward`."""
     gradient_bytes: int = 0
     """Gradients of its parameters."""
     update_bytes: int = 0
@@ -80,6 +83,8 @@ class NetworkCost:
     backward: Stretch = NOTHING
     closing: Stretch = NOTHING
     """What follows the backward of its module."""
+    passes: Mapping[Pass, Stretch] = field(default_factory=dict)
+    """Of context where losses reach beyond their module: its backwards, in place of `backward`."""
     persistent_bytes: int = 0
     """Held all through the step: parameters, buffers, optimizer state."""
     gradient_bytes: int = 0
@@ -99,6 +104,8 @@ class CostProfile:
     units: tuple[UnitCost, ...]
     head: NetworkCost
     """Head and loss of the last module; its persistent bytes are part of the base, its operations of the backbone."""
+    whole: NetworkCost | None = None
+    """Head and loss where the network is one module, if that is another."""
     adding: Stretch = NOTHING
     """Adding a module's loss and those behind its units, between the forward and the backward of its end network."""
     auxiliaries: tuple[tuple[NetworkCost, ...], ...] = ()
@@ -119,6 +126,18 @@ class CostProfile:
     """Costs of the units in runs that are kept between checkpointed segments; empty: there are no such runs."""
     backbone_flops: int = 0
     """Floating-point operations of the backbone's forward."""
+    overlap: Overlap | None = None
+    """How far losses reach beyond their module; None: not at all."""
+    windows: tuple[tuple[NetworkCost, ...], ...] = ()
+    """[kind][unit]: auxiliary networks of a window of modules that ends with this unit."""
+    output_bytes: tuple[int, ...] = ()
+    """With overlap: bytes of the output of every unit, and of a gradient at it."""
+    between: Mapping[tuple[Hashable, int], Stretch] = field(default_factory=dict)
+    """With overlap: what is added and let go before, between and behind the passes through a piece, by kind of scope
+    and number, in tensors of the size of the piece's output."""
+    dropped: Mapping[Hashable, tuple[int, ...]] = field(default_factory=dict)
+    """With overlap: by kind of a module's step, how many tensors are let go at its end at every boundary of the pieces
+    that are done, first to last, and last the bytes of scalars."""
     update_per_module: bool = False
     """Whether each module is updated right after its backward, and its gradients dropped."""
 

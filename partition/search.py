@@ -6,8 +6,9 @@ search left open is the proof. A label is dropped when another at the same node,
 nowhere worse (Pareto dominance). Integers throughout.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from heapq import heappop, heappush
 from itertools import count
 from math import gcd
@@ -81,7 +82,7 @@ class Search:
 
     def least_peak(self, piece_count: int, below: int) -> tuple[int, ...] | None:
         """The path of so many pieces of least peak; None where none is below `below`."""
-        return self._search(piece_count, below - 1, self._leaving(self.least_through < below), None)
+        return self._search(piece_count, below - 1, self.least_through < below, None)
 
     def least_cost(self, piece_count: int, budget: int, below: int | None = None) -> tuple[int, ...] | None:
         """The path of so many pieces with a peak of at most `budget` that costs least; None where there is none.
@@ -97,7 +98,7 @@ class Search:
         if table[piece_count][0] >= below:
             return None
         spread, _ = find_cost_bounds(self.pieces, -self.pieces.after, allowed, piece_count)
-        return self._search(piece_count, budget, self._leaving(allowed), (table, spread), below)
+        return self._search(piece_count, budget, allowed, (table, spread), below)
 
     def least_cost_of_any(self, budget: int) -> tuple[int, ...] | None:
         """The path of any number of pieces with a peak of at most `budget` that costs least; None: there is none."""
@@ -106,7 +107,31 @@ class Search:
         table, never = find_cost_bounds(self.pieces, self.cost, allowed, most)
         spread, _ = find_cost_bounds(self.pieces, -self.pieces.after, allowed, most)
         costs = [_least_of_any(table)], [_least_of_any(spread)]
-        return self._search(None, budget, self._leaving(allowed), costs, never)
+        return self._search(None, budget, allowed, costs, never)
+
+    def paths(self, piece_count: int) -> Iterator[tuple[int, ...]]:
+        """Every path of so many pieces, none before one of lower peak."""
+        bounds = self.bounds
+        least = bounds.least(piece_count)
+        numbers = count()
+        if least is None:
+            return
+        queue = [(least, piece_count, next(numbers), Label(0, 0, least, -bounds.never, 0, 0, -1, None))]
+        while queue:
+            _, to_come, _, label = heappop(queue)
+            if to_come == 0:
+                yield label.path()
+                continue
+            to_come -= 1
+            after_row, peak_row, end_row = bounds.after[to_come], bounds.peak[to_come], bounds.end[to_come]
+            for target, opening, before, peak, after, end, _, arc in self._of(label.node):
+                if after_row[target] >= bounds.never:
+                    continue
+                high, held = max(label.high + after, label.held + peak), label.held + before
+                opened, ended = max(label.opened, label.held + opening), label.end + end
+                bound = max(high + after_row[target], opened, held + peak_row[target], ended + end_row[target])
+                new = Label(target, held, opened, high, ended, 0, arc, label)
+                heappush(queue, (bound, to_come, next(numbers), new))
 
     def good_path(self, piece_count: int) -> tuple[int, ...] | None:
         """A path of so many pieces that follows the bounds of the peak: good, not best."""
@@ -124,13 +149,12 @@ class Search:
             path.append(row[-1])
         return tuple(path)
 
-    def _of(self, node: int) -> list[Row]:
-        return self.rows[self.starts[node] : self.starts[node + 1]]
-
-    def _leaving(self, allowed: Any) -> list[list[Row]]:
-        """Rows of the allowed arcs that leave each node."""
-        chosen = allowed.tolist()
-        return [[row for row in self._of(node) if chosen[row[-1]]] for node in range(len(self.starts) - 1)]
+    def _of(self, node: int, allowed: Any = None) -> list[Row]:
+        """Rows of the arcs that leave a node, or of those of a mask."""
+        start, stop = self.starts[node], self.starts[node + 1]
+        if allowed is None:
+            return self.rows[start:stop]
+        return [self.rows[start + arc] for arc in np.flatnonzero(allowed[start:stop]).tolist()]
 
     @cached_property
     def _bounds_of_any(self) -> Bounds:
@@ -144,7 +168,7 @@ class Search:
         self,
         piece_count: int | None,
         limit: int,
-        leaving: list[list[Row]],
+        allowed: Any,
         costs: tuple[list[list[int]], list[list[int]]] | None,
         cost_below: int = 0,
     ) -> tuple[int, ...] | None:
@@ -153,16 +177,17 @@ class Search:
         Args:
             piece_count: pieces of the path; None: any number, and every table is of one row.
             limit: bytes.
-            leaving: the arcs that leave each node.
+            allowed: which arcs count.
             costs: least sums of the cost, and of `after` with its sign turned.
             cost_below: only paths that cost less count.
         """
         bounds, step = (self.bounds, 1) if piece_count is not None else (self._bounds_of_any, 0)
-        never, end_node = bounds.never, len(leaving) - 1
+        never, end_node = bounds.never, len(self.pieces.positions) - 1
         least = bounds.least(piece_count or 0)
         if least is None or least > limit:
             return None
         numbers = count()
+        leaving = cache(partial(self._of, allowed=allowed))
         # Every peak is `least` or more, so that what lies below it makes no difference.
         queue = [(least, piece_count or 0, next(numbers), Label(0, 0, least, -never, 0, 0, -1, None))]
         seen: dict[tuple[int, int], list[Label]] = {}
@@ -173,7 +198,7 @@ class Search:
             to_come -= step
             after_row, peak_row, end_row = bounds.after[to_come], bounds.peak[to_come], bounds.end[to_come]
             cost_row, spread_row = (costs[0][to_come], costs[1][to_come]) if costs else (None, None)
-            for target, opening, before, peak, after, end, cost, arc in leaving[label.node]:
+            for target, opening, before, peak, after, end, cost, arc in leaving(label.node):
                 high = max(label.high + after, label.held + peak)
                 raised = high + after_row[target]
                 if raised > limit:

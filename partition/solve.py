@@ -6,7 +6,7 @@ better. Among equally good splits the one with the least added FLOPs is taken, t
 squared sizes).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,7 +18,7 @@ from partition.pieces import Pieces
 from partition.search import Search, cost_of
 from partition.split import Split, SplitError
 
-NARROW_ABOVE = 20_000
+NARROW_ABOVE = 100_000
 """Pieces in a graph from which those that cannot be of use are dropped before it is searched."""
 NARROW_TO = 4
 """Times the even size that pieces may have in the first, quick look at such a graph."""
@@ -95,6 +95,16 @@ class Solver:
     def least_peaks(self) -> list[Solution]:
         """The splits of least peak for every number of modules there is, ascending."""
         return [self.least_peak(count) for count in self._counts()]
+
+    def candidates(self, count: int) -> Iterator[Solution]:
+        """Every split into `count` modules, none before one of lower predicted peak.
+
+        What stops at a predicted peak that is no lower than the best simulated one has proven that best.
+        """
+        if 0 < count <= self.most:
+            bound = self.bounds.least(count) or 0
+            for path in self.search.paths(count):
+                yield _solution(self.pieces, path, bound, optimal=_peak(self.pieces, path) == bound)
 
     def within_budget(self, count: int, budget_bytes: int) -> Solution | None:
         """The split into `count` modules with a peak of at most `budget_bytes` that adds least FLOPs; None: no such."""

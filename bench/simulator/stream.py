@@ -35,6 +35,8 @@ class Place:
     """Unit whose forward or backward this is, by name."""
     of: str | None = None
     """Phase of the forward whose backward this is."""
+    within: "Place | None" = None
+    """The announced backward that this is a part of."""
 
     def __str__(self) -> str:
         words = _FORWARDS.get(self.phase, self.phase)

@@ -1,10 +1,11 @@
 """Simulates one step of a chain under a split and says what each of its pieces did."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain as join_all
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from bench.probes.flops import FlopCounter
 from bench.simulator.autocast import autocast_as_cuda
 from bench.simulator.model import Model
-from bench.simulator.pieces import Key, Stretch, cut_step, fold, round_to_block
+from bench.simulator.overlap_pieces import OverlappingPieces, cut_overlapping
+from bench.simulator.pieces import UPDATE, Key, Stretch, cut_step, fold, round_to_block
 from bench.simulator.shapes import ShapeCache
-from bench.simulator.stream import Place
+from bench.simulator.stream import Event, Place
 from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda, storage_key
 from bench.simulator.tracker import StorageTracker
@@ -23,6 +25,7 @@ from methods.api import Parts
 from methods.chain import Chain
 from methods.engine import TrainingNetwork
 from partition import Split
+from partition.overlap import ModuleStep, Overlap, plan_modules
 from results.record import Case
 
 META = torch.device("meta")
@@ -38,14 +41,23 @@ class Trace:
     parts: Parts
     network: TrainingNetwork
     optimizers: tuple[torch.optim.Optimizer, ...]
-    pieces: dict[Key, Stretch]
+    pieces: Mapping[Key, Stretch]
     """Net bytes and highest prefix of every piece."""
+    overlapping: OverlappingPieces | None
+    """Backwards where losses reach beyond their module."""
+    steps: tuple[ModuleStep, ...]
+    """What every module's step does, where losses reach beyond their module."""
+    updates: Mapping[int, Stretch]
+    """What each update of parameters did, by module."""
+    kept_bytes: int
+    """Net bytes of the step when the optimizer begins, at its end."""
     alive_bytes: int
     """What was alive when the step began."""
     peak_bytes: int
     """Most bytes alive in the step."""
     flops: Counter[str]
-    """Floating-point operations of forwards, by phase, module and unit, such as `unit 0 stem`."""
+    """Floating-point operations of forwards, by phase, module and unit, such as `unit 0 stem`, the second time with
+    `again` behind."""
 
     def persistent_bytes(self, *modules: nn.Module) -> int:
         """Parameters, buffers and optimizer state of modules."""
@@ -63,7 +75,13 @@ class Trace:
 
 
 def trace_split(
-    case: Case, chain: Chain, split: Split, parts: Parts, model: Model, shapes: ShapeCache | None = None
+    case: Case,
+    chain: Chain,
+    split: Split,
+    parts: Parts,
+    model: Model,
+    shapes: ShapeCache | None = None,
+    overlap: Overlap | None = None,
 ) -> Trace:
     """Simulate a step of a chain on the meta device.
 
@@ -74,9 +92,10 @@ def trace_split(
         parts: the method.
         model: the device.
         shapes: shared by traces of alike steps, which saves most of their time.
+        overlap: how far losses reach beyond their module; None: not at all.
 
     Raises:
-        PieceError: the method's step is no sequence of local modules.
+        PieceError: the method's step is no sequence of local modules, or does not overlap as said.
     """
     model = model.for_case(case)
     with META:
@@ -88,29 +107,43 @@ def trace_split(
         training = build_training(case, META, network=network)
     for tensor in _tensors([network]):
         tracker.see(tensor)
-    training.announce(_Observer(tracker, counter, chain.unit_names))
+    observer = _Observer(tracker, counter, chain.unit_names)
+    training.announce(observer)
     with autocast_as_cuda(), tracker, as_on_cuda(model.device), choose_as_cuda():
         for step in range(STEPS):
             tracker.start_step()
             if step < STEPS - 1:
                 training.step()
             else:
+                observer.visits.clear()
                 with counter:
                     training.step()
         tracker.end_steps()
     stream = tracker.stream
     events = stream.step_events(STEPS - 1)
+    steps = tuple(plan_modules(overlap, split)) if overlap else ()
+    overlapping = cut_overlapping(stream, STEPS - 1, steps, chain.unit_names) if overlap else None
+    pieces = overlapping.keyed if overlapping else cut_step(stream, STEPS - 1)
     alive, _ = fold(stream.events[: events.start])
+    of_step = stream.events[events.start : events.stop]
     return Trace(
         split=split,
         parts=parts,
         network=network,
         optimizers=training.optimizers,
-        pieces=cut_step(stream, STEPS - 1),
+        pieces=pieces,
+        overlapping=overlapping,
+        steps=steps,
+        updates={key.module: stretch for key, stretch in pieces.items() if key.part == UPDATE},
+        kept_bytes=fold(list(takewhile(_before_optimizer, of_step)))[0],
         alive_bytes=alive,
-        peak_bytes=alive + fold(stream.events[events.start : events.stop])[1],
+        peak_bytes=alive + fold(of_step)[1],
         flops=counter.flops,
     )
+
+
+def _before_optimizer(event: Event) -> bool:
+    return event.place.phase != "optimizer"
 
 
 class _Observer:
@@ -120,11 +153,15 @@ class _Observer:
         self.tracker = tracker
         self.counter = counter
         self.unit_names = unit_names
+        self.visits: Counter[str] = Counter()
+        """How often each label was visited."""
 
     @contextmanager
     def __call__(self, phase: str, module: int, unit: int | None = None) -> Iterator[None]:
         name = None if unit is None else self.unit_names[unit]
         label = phase if phase in ("backward", "recompute", "optimizer") else f"{phase} {module} {name}"
+        self.visits[label] += 1
+        label += " again" * (self.visits[label] - 1)
         with self.tracker.at(Place(phase, module, name)), self.counter.observe(label, module, unit):
             yield
 

@@ -210,13 +210,14 @@ class StorageTracker(TorchDispatchMode):
             return self._place
         number = current_node_number()
         if number is None:
-            return self._backwards.setdefault((self._place, self._place), Place("backward", self._place.module))
+            engine = Place("backward", self._place.module, within=self._place)
+            return self._backwards.setdefault((self._place, self._place), engine)
         index = bisect_right(self._forwards, number, key=_first) - 1
         forward = self._forwards[index][1] if index >= 0 else self._place
         key = (self._place, forward)
         if key not in self._backwards:
             of = None if forward.phase in ("unit", OUTSIDE) else forward.phase
-            self._backwards[key] = Place("backward", self._place.module, forward.unit, of)
+            self._backwards[key] = Place("backward", self._place.module, forward.unit, of, self._place)
         return self._backwards[key]
 
 

@@ -90,7 +90,7 @@ def test_the_policy_is_resolved_where_the_case_is_built():
     assert place_boundaries(replace(case, split_policy="2,2,3")).split_policy == "2,2,3"
 
 
-@pytest.mark.parametrize("method", ["backlink[l=4]", "mlaan"])
+@pytest.mark.parametrize("method", ["contsup[M1R1E]", "mlm[forwards=repeat]"])
 def test_methods_without_a_profile_are_searched_by_simulation(method):
     case = make_case(method=method, network="resnet32", module_count=3, batch_size=64)
     found = balance(case)
@@ -169,7 +169,7 @@ def test_the_command_draws_modules_and_the_curve(run, tmp_path):
         (["--modules", "2", "--budget", "1GiB"], "a budget decides the number of modules"),
         (["--least-overhead"], "--least-overhead needs a --budget"),
         (["--budget", "1MiB"], "fits into 1,048,576 bytes; the least peak is"),
-        (["--method", "mlaan"], "give the number of modules"),
+        (["--method", "mlm[forwards=repeat]"], "give the number of modules"),
     ],
 )
 def test_a_mistake_is_explained(arguments, message, run):

@@ -34,6 +34,12 @@ METHODS = [
     "contsup[R2]+decoder",
     "dgl+checkpoint[2]",
     "contsup[R1E]+checkpoint[2]",
+    "lam",
+    "mlaan[copies=single,ema_at=before]",
+    "mlm[c=3,alone=later]",
+    "backlink[l=1,unit=block]",
+    "infopro[softmax]+backlink[l=4]",
+    "contsup[E]+backlink[l=2]",
 ]
 
 
@@ -72,7 +78,7 @@ def test_every_split_of_a_small_network_is_predicted_to_the_byte(method):
             assert predict(profiler, split) == rounded, str(split)
 
 
-@pytest.mark.parametrize("method", ["infopro[softmax]", "contsup[R1E]", "dgl+checkpoint[3]"])
+@pytest.mark.parametrize("method", ["infopro[softmax]", "contsup[R1E]", "dgl+checkpoint[3]", "mlaan", "backlink[l=4]"])
 def test_random_splits_of_a_network_with_repetitions_are_predicted_to_the_byte(method):
     source = random.Random(0)
     profiler = Profiler(make_case(method=method, network="cifar_resnet38", batch_size=16))
@@ -121,17 +127,18 @@ def test_losses_of_the_network_s_own_are_part_of_the_pieces():
         assert predict(profiler, Split(sizes)) == rounded
 
 
-@pytest.mark.parametrize("method", ["backlink[l=4]", "mlaan"])
-def test_a_method_whose_modules_reach_into_others_is_refused(method):
-    with pytest.raises(ProfileError, match="because of modules further away"):
-        Profiler(make_case(method=method, network="resnet32", module_count=4, batch_size=16))
-
-
 @pytest.mark.parametrize(
     ("method", "message"),
-    [("asy_infopro", "one module per step, in rounds"), ("greedy_plus", "follows from the number")],
+    [
+        ("asy_infopro", "one module per step, in rounds"),
+        ("greedy_plus", "by the number of modules"),
+        ("mlm[forwards=repeat]", "runs windows again"),
+        ("backlink[l=4]+checkpoint[2]", "recomputes segments once for every loss"),
+        ("contsup[R1E]+backlink[l=4]", "keeps context"),
+        ("contsup[M1R1E]", "reads context of modules further away"),
+    ],
 )
-def test_a_method_without_one_step_or_one_chain_is_refused(method, message):
+def test_a_method_whose_step_is_no_sum_over_a_split_is_refused(method, message):
     with pytest.raises(ProfileError, match=message):
         Profiler(make_case(method=method, network="resnet32", module_count=4, batch_size=16))
 

@@ -1,9 +1,11 @@
 """Cost profiles for tests: random ones, and one like a residual network of any depth."""
 
 import random
+from dataclasses import replace
 from itertools import accumulate, combinations, pairwise
 
 from partition import Split
+from partition.overlap import Pass, plan_modules
 from partition.profile import CostProfile, NetworkCost, Place, UnitCost
 
 SIDES = [(first, last) for first in (Place.INSIDE, Place.MODULE, Place.FINAL) for last in (Place.INSIDE, Place.MODULE)]
@@ -53,10 +55,21 @@ def residual_profile(unit_count, seed=0, noise=0):
 
 
 def random_profile(
-    seed, unit_count, largest=9, *, kinds=1, depth=0, segments=None, update_per_module=False, extra_losses=False
+    seed,
+    unit_count,
+    largest=9,
+    *,
+    kinds=1,
+    depth=0,
+    segments=None,
+    update_per_module=False,
+    extra_losses=False,
+    overlap=None,
 ):
     """A profile of numbers from 0 (net bytes from below 0), with ties where `largest` is small."""
     source = random.Random(seed)
+    if overlap is not None:
+        overlap = replace(overlap, links=overlap.links[:unit_count])
 
     def number():
         return source.randint(0, largest)
@@ -73,11 +86,13 @@ def random_profile(
             persistent_bytes=number(),
             gradient_bytes=number(),
             update_bytes=number(),
-            kept_bytes=number(),
+            kept_bytes=kept,
             flops=number(),
+            passes={what: stretch() for what in Pass} if overlap else {},
         )
 
-    sides = ALL_SIDES if segments else SIDES
+    kept = number()
+    sides = ALL_SIDES if segments or overlap else SIDES
     again = (lambda: {side: stretch() for side in sides}) if segments else dict
     units = tuple(
         UnitCost(
@@ -88,6 +103,7 @@ def random_profile(
             gradient_bytes=number(),
             update_bytes=number(),
             flops=number(),
+            passes={what: {side: stretch() for side in sides} for what in Pass} if overlap else {},
             extra_loss=extra_losses and source.random() < 1 / 3,
         )
         for _ in range(unit_count)
@@ -96,6 +112,12 @@ def random_profile(
     sources = {(shape,) for shape in shapes}
     for _ in range(depth - 1):
         sources |= {(shape, *rest) for shape in shapes for rest in sources if len(rest) < depth}
+    if overlap:  # only an encoder of the image
+        sources = {()} if seed % 2 else set()
+    contexts, final_contexts = (
+        {(unit, key): network() for unit in range(1, unit_count) for key in sorted(sources)} if depth or overlap else {}
+        for _ in range(2)
+    )
     return CostProfile(
         base_bytes=number(),
         units=units,
@@ -103,12 +125,30 @@ def random_profile(
         adding=stretch(),
         auxiliaries=tuple(tuple(network() for _ in range(unit_count)) for _ in range(kinds)),
         kinds=tuple(source.randrange(kinds) for _ in range(3)),
-        contexts={(unit, key): network() for unit in range(1, unit_count) for key in sorted(sources)} if depth else {},
-        final_contexts={(unit, key): network() for unit in range(1, unit_count) for key in sorted(sources)}
-        if depth
-        else {},
+        contexts=contexts,
+        final_contexts=contexts if overlap else final_contexts,
         shapes=shapes,
         context_depth=depth,
         segments=segments,
         update_per_module=update_per_module,
+        overlap=overlap,
+        whole=network() if overlap and not overlap.links else None,
+        windows=tuple(tuple(network() for _ in range(unit_count)) for _ in range(kinds)),
+        output_bytes=tuple(number() for _ in range(unit_count)),
+        **(random_tensors(source, overlap, unit_count, number()) if overlap else {}),
     )
+
+
+def random_tensors(source, overlap, unit_count, scalars):
+    """What is made and let go beside backwards, for every kind that there is, as arguments of a profile."""
+    between, dropped = {}, {}
+    for module_count in range(1, unit_count + 1):
+        for split in all_splits(unit_count, module_count):
+            for step in plan_modules(overlap, split):
+                positions = {position for units in step.dropped for position in (units.start, units.stop)}
+                dropped[step.kind] = (*(source.randint(0, 2) for _ in positions), scalars)
+                for scope in step.scopes:
+                    for number in range(len(scope.passes) + 1):
+                        net = source.randint(-1, 1)
+                        between[scope.kind, number] = net, max(0, net) + source.randint(0, 1)
+    return {"between": between, "dropped": dropped}

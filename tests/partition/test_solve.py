@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from partition import Split, SplitError
 from partition.local_modules import local_modules
 from partition.memory import step_memory
+from partition.overlap import Overlap
 from partition.pieces import of_sizes, with_one_of
 from partition.solve import BudgetError, Solver
 from tests.partition.profiles import all_splits, random_profile, residual_profile
@@ -24,6 +25,21 @@ PROFILES = st.builds(
     segments=st.sampled_from([None, 2, 5]),
     update_per_module=st.booleans(),
     extra_losses=st.booleans(),
+) | st.builds(
+    random_profile,
+    st.integers(0, 10**6),
+    st.integers(1, 7),
+    st.sampled_from(LARGEST),
+    kinds=st.sampled_from([1, 3]),
+    overlap=st.sampled_from(
+        [
+            Overlap(window=2),
+            Overlap(window=2, own=False),
+            Overlap(window=3, alone=False),
+            Overlap(links=(1, 1, 1, 2, 2, 2, 2)),
+            Overlap(links=(1, 2, 2, 2, 3, 1, 1)),
+        ]
+    ),
 )
 
 
@@ -67,6 +83,16 @@ def test_least_peaks_equal_brute_force_with_all_their_ties(profile):
             == solution.predicted_peak_bytes
             == max(*solution.module_bytes, step_memory(profile, solution.split).optimizer_bytes)
         )
+
+
+@SLOW
+@given(PROFILES, st.data())
+def test_candidates_are_all_splits_in_the_order_of_their_peaks(profile, data):
+    count = data.draw(st.integers(1, len(profile.units)))
+    found = list(Solver(local_modules(profile)).candidates(count))
+    peaks = [step_memory(profile, solution.split).peak_bytes for solution in found]
+    assert peaks == sorted(peaks) == [solution.predicted_peak_bytes for solution in found]
+    assert {solution.split for solution in found} == set(all_splits(len(profile.units), count))
 
 
 @SLOW
@@ -116,7 +142,12 @@ def scale(part, factor):
         return part
     if isinstance(part, int):
         return part * factor
-    kept = {"kinds", "shapes", "context_depth", "segments", "backbone_flops", "update_per_module"}
+    if part is None:
+        return None
+    kept = {"kinds", "shapes", "context_depth", "segments", "backbone_flops", "update_per_module", "overlap", "between"}
+    if hasattr(part, "dropped"):  # numbers of tensors, and the bytes of scalars
+        part = replace(part, dropped={key: (*counts, factor * last) for key, (*counts, last) in part.dropped.items()})
+        kept |= {"dropped"}
     return replace(part, **{n: scale(getattr(part, n), factor) for n in part.__slots__ if n not in kept})
 
 
