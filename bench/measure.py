@@ -147,6 +147,12 @@ def uuid_of(device: torch.device) -> str | None:
     return None if uuid is None else str(uuid)
 
 
+def read_process_memory(gpu: Gpu | str | None, device: torch.device) -> tuple[int, str, int] | None:
+    """Bytes the process holds on the device, how that is known, and what of it is not in the allocator's segments."""
+    told = gpu.process_memory() if isinstance(gpu, Gpu) else None
+    return None if told is None else (*told, told[0] - torch.cuda.memory_reserved(device))
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -158,8 +164,7 @@ def _measure_memory(run: _Pass) -> dict[str, Any]:
 def _measure_cuda_memory(run: _Pass) -> dict[str, Any]:
     device = run.device
     peaks: dict[str, memory.Peaks] = {"first": {}, "steady": {}, "emptied": {}}
-    told: tuple[int, str] | None = None
-    context = None
+    told: tuple[int, str, int] | None = None
     counted, seconds = 0, 0.0
     for number in range(count_rounds(run.case)):
         run.phases.begin("memory")
@@ -168,9 +173,8 @@ def _measure_cuda_memory(run: _Pass) -> dict[str, Any]:
         emptied = memory.measure_emptied_peaks(watched.step_alone, device)
         for kind, found in zip(peaks, (first, steady, emptied), strict=True):
             memory.keep_highest(peaks[kind], found)
-        process = run.gpu.process_memory() if run.gpu else None
-        if process and (told is None or process[0] > told[0]):
-            told, context = process, process[0] - torch.cuda.memory_reserved(device)
+        process = read_process_memory(run.gpu, device)
+        told = process if process and (told is None or process[0] > told[0]) else told
         watched.check()
         counted, seconds = counted + watched.steps_counted, seconds + watched.first_seconds
         del watched
@@ -187,7 +191,7 @@ def _measure_cuda_memory(run: _Pass) -> dict[str, Any]:
         "peak_pinned_bytes": memory.read_pinned_peak(),
         "device_process_bytes": told[0] if told else None,
         "device_process_source": told[1] if told else None,
-        "context_bytes": context,
+        "context_bytes": told[2] if told else None,
         "peak_resident_bytes": memory.read_resident_peak(),
         "workspace": "measured",
         "first_step_seconds": seconds,

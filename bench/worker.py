@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from bench import least_memory
 from bench.environment import read_environment
 from bench.ground_truth import GroundTruth
 from bench.isolate import Report
-from bench.measure import measure
+from bench.measure import measure, read_process_memory
+from bench.probes.limits import Limits
 from bench.probes.memory import KINDS, Peaks, empty, keep_highest, measure_peaks
 from bench.probes.nvml import open_gpu
 from bench.probes.workspaces import measure_workspace
@@ -21,7 +23,7 @@ from bench.simulator.workspaces import ConvolutionSignature, format_table, runs_
 from bench.training import build_training, count_rounds
 from results.record import Case, Environment, Readings
 
-__all__ = ["measure"]
+__all__ = ["measure", "measure_least_memory"]
 
 
 def environment(device: str | None, report: Report) -> Environment:
@@ -40,13 +42,22 @@ def simulate(case: Case, report: Report) -> Readings:
     return replace(join_rounds(rounds)[0], least_memory_bytes=least)
 
 
+def measure_least_memory(
+    case: Case, device_name: str, limits: Limits, data_root: str | None, report: Report
+) -> Readings:
+    """Least memory with which a case trains on a CUDA device; see `bench.least_memory`."""
+    return least_memory.measure_least_memory(
+        case, device_name, limits, data_root, report, simulate=lambda one: simulate(one, report)
+    )
+
+
 def describe_device(report: Report) -> dict[str, Any]:
     """What a ground truth says of the CUDA device of this machine, but for cases and workspaces."""
     report("look for a GPU")
     device = torch.device("cuda", 0)
     before = open_gpu()
     torch.zeros(1, device=device)
-    held = None if isinstance(before, str) else before.process_memory()
+    held = read_process_memory(before, device)
     properties, environment = torch.cuda.get_device_properties(device), read_environment(device)
     return {
         "device": {
@@ -71,7 +82,7 @@ def describe_device(report: Report) -> dict[str, Any]:
             "python": environment.python_version,
         },
         "allocator": os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or "",
-        "context_bytes": held[0] - torch.cuda.memory_reserved(device) if held else None,
+        "context_bytes": held[2] if held else None,
     }
 
 

@@ -37,6 +37,13 @@ class Retry(StrEnum):
     ALL = "all"
 
 
+class What(StrEnum):
+    """What is measured."""
+
+    STEP = "step"
+    LEAST_MEMORY = "least-memory"
+
+
 _RETRIED: dict[Retry, tuple[Status, ...]] = {
     Retry.FAILED: ("failed",),
     Retry.TIMEOUT: ("timeout",),
@@ -61,6 +68,34 @@ def run(
         str, typer.Option(help="synthetic, or cifar10|svhn|stl10 to time steps with their loader.")
     ] = "synthetic",
     data_root: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
+    measure: Annotated[
+        What,
+        typer.Option(help="step: memory, time and inference; least-memory: the least that still trains, on a GPU."),
+    ] = What.STEP,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, or bfloat16 or float16 by autocast; of all cases.", show_default=False)
+    ] = None,
+    tf32: Annotated[
+        bool | None, typer.Option(help="Whether float32 may run as TF32; of all cases.", show_default=False)
+    ] = None,
+    memory_format: Annotated[
+        str | None, typer.Option(help="contiguous or channels_last; of all cases.", show_default=False)
+    ] = None,
+    cudnn_benchmark: Annotated[
+        bool | None, typer.Option(help="Whether cuDNN tries its algorithms; of all cases.", show_default=False)
+    ] = None,
+    compile_mode: Annotated[
+        str | None,
+        typer.Option(
+            "--compile",
+            help="none, default, reduce-overhead or max-autotune, of torch.compile; of all cases.",
+            show_default=False,
+        ),
+    ] = None,
+    allocator: Annotated[
+        str | None,
+        typer.Option(help="Settings as in PYTORCH_ALLOC_CONF; of all cases.", show_default=False),
+    ] = None,
     _resume: Annotated[
         bool, typer.Option("--resume", help="Finish what has no row in the folder. Every run does that.")
     ] = False,
@@ -78,6 +113,9 @@ def run(
     Each case has a process of its own, and whatever becomes of it is a row: ok, out of memory, timeout, or failed with
     phase and message. A case that has a row is done; --retry makes it again, and its old row stays until then.
 
+    --measure least-memory asks for the least memory with which each case still trains (what InfoPro's tables call
+    memory cost): on a GPU by one process per limit, in rows of their own; without one the simulated rows answer.
+
     On several GPUs one case runs on each, the longest first; CUDA_VISIBLE_DEVICES chooses them.
 
     Exit code 1 where a case failed or timed out; finished cases are never lost.
@@ -90,13 +128,25 @@ def run(
 
     Example, two of four GPUs:  CUDA_VISIBLE_DEVICES=0,2 peakbench run cifar
 
+    Example, in bfloat16 with another allocator:  peakbench run cifar --precision bfloat16 --allocator
+    max_split_size_mb:64 --out runs/cifar-bfloat16
+
+    Example, the least memory:  peakbench run cifar --measure least-memory
+
     Example, steps with their loader:  peakbench run smoke --data cifar10 --data-root ~/data
     """
     from bench.devices import look_at_machine  # noqa: PLC0415 - as the next two
     from bench.jobs import Job, Settings  # noqa: PLC0415
     from bench.run import run_jobs  # noqa: PLC0415 - pyarrow only when rows are stored
 
-    grid = load_suite(suite)
+    grid = load_suite(suite).with_options(
+        precision=precision,
+        tf32=tf32,
+        memory_format=memory_format,
+        cudnn_benchmark=cudnn_benchmark,
+        compile=compile_mode,
+        allocator=allocator,
+    )
     if cpu_batch is not None:
         grid = replace(grid, grids=tuple(replace(part, cpu_batch_size=cpu_batch) for part in grid.grids))
     simulated, on_cpu = grid.simulated_cases(), grid.measured_cases("cpu")  # refuses what cannot be, before anything
@@ -115,11 +165,18 @@ def run(
         measured = on_cpu if where == "cpu" else grid.measured_cases(where)
         if data != "synthetic":
             measured = [replace(case, data="loader") for case in measured]
-        if untimed := len(simulated) - len(measured):
+        least = measure is What.LEAST_MEMORY
+        if least and where == "cpu":
+            measured = []
+            console.print(
+                "there is no GPU here to find the least memory on: the simulated rows have it", highlight=False
+            )
+        elif (untimed := len(simulated) - len(measured)) > 0:
             words = f"{untimed} cases of this suite are too slow for a CPU: simulated, not timed"
             console.print(words, highlight=False)
         jobs = [Job(case=case, provenance="simulated", device="cuda") for case in simulated]
-        jobs += [Job(case=case, provenance="measured", device=where) for case in measured]
+        what = "least_memory" if least else "step"
+        jobs += [Job(case=case, provenance="measured", device=where, measure=what) for case in measured]
         settings = Settings(
             limits=grid.limits,
             time_limit=time_limit,

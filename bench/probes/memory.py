@@ -56,6 +56,11 @@ def _peaks_of(steps: list[Step], device: torch.device) -> Peaks:
     for step in steps:
         step()
     torch.cuda.synchronize(device)
+    return read_peaks(device)
+
+
+def read_peaks(device: torch.device) -> Peaks:
+    """Peaks of every kind since they were reset."""
     stats: Any = torch.cuda.memory_stats(device)
     return {kind: stats[f"{kind}_bytes.all.peak"] for kind in ALL_KINDS}
 

@@ -38,6 +38,10 @@ Holders = Counter[tuple[Category, int | None, str | None]]
 """Bytes by category, local module and unit."""
 
 
+class NotSimulatedError(ValueError):
+    """A case whose memory nobody can tell without a device."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
     """A simulated training of three steps."""
@@ -160,7 +164,16 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
 
 
 def simulate_rounds(case: Case, model: Model | None = None) -> list[Round]:
-    """Simulate every round of a case, each as in a process of its own; arguments as those of `simulate_case`."""
+    """Simulate every round of a case, each as in a process of its own; arguments as those of `simulate_case`.
+
+    Raises:
+        NotSimulatedError: the case is compiled.
+        AllocatorSettingError: it has a setting of the allocator that is not simulated.
+    """
+    if case.compile != "none":
+        raise NotSimulatedError(
+            f"torch.compile makes kernels of its own, whose memory is not simulated (compile: {case.compile})"
+        )
     if not is_placed(case):
         from bench.balance import place_boundaries  # noqa: PLC0415 - which simulates cases itself
 

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,18 @@ class Suite:
     limits: Limits
 
     def simulated_cases(self) -> list[Case]:
-        """Cases at the batch size of memory."""
-        return [case for grid in self.grids for case in grid.cases(grid.batch_size)]
+        """Cases at the batch size of memory, but for compiled ones, which nobody can simulate."""
+        return [
+            replace(case, data="synthetic")
+            for grid in self.grids
+            if grid.compile == "none"
+            for case in grid.cases(grid.batch_size)
+        ]
+
+    def with_options(self, **options: Any) -> "Suite":
+        """The suite with other options of all its cases, by the names of the keys of a grid; None leaves an option."""
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return replace(self, grids=tuple(replace(grid, **chosen) for grid in self.grids))
 
     def measured_cases(self, device: str) -> list[Case]:
         """Cases at the batch size that suits the device; on a CPU those of the grids it is timed on."""
