@@ -6,11 +6,15 @@ import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
 from bench import __version__
+from bench.cases import sort_settings
+from bench.container import find_container
+from bench.probes.nvml import open_gpu
 from bench.simulator import SIMULATOR_VERSION
 from results.record import Environment
 
@@ -32,7 +36,6 @@ def read_environment(device: torch.device | str) -> Environment:
         torchvision_version=_read_version("torchvision"),
         cuda_version=torch.version.cuda,
         cudnn_version=_read_cudnn_version() if on_cuda else None,
-        driver_version=_read_driver_version() if on_cuda else None,
         python_version=platform.python_version(),
         operating_system=platform.platform(),
         device_name=properties.name if properties else device if isinstance(device, str) else cpu,
@@ -42,6 +45,9 @@ def read_environment(device: torch.device | str) -> Environment:
         thread_count=torch.get_num_threads(),
         git_commit=commit,
         git_dirty=dirty,
+        container=find_container(),
+        allocator_settings=read_allocator_settings(),
+        **{"driver_version": None, **(read_gpu() if on_cuda else {})},
     )
 
 
@@ -67,14 +73,23 @@ def _read_cudnn_version() -> int | None:
         return None
 
 
-def _read_driver_version() -> str | None:
-    import pynvml  # noqa: PLC0415 - only where there is a driver
+def read_gpu() -> dict[str, Any]:
+    """What NVML tells of the GPU this process sees first, as fields of `Environment`; nothing without NVML."""
+    gpu = open_gpu()
+    if isinstance(gpu, str):
+        return {}
+    return {
+        "driver_version": gpu.driver_version(),
+        "default_clock_hertz": gpu.default_clock_hertz(),
+        "set_clock_hertz": gpu.set_clock_hertz(),
+        "persistence_mode": gpu.persistence_mode(),
+        "mig_mode": gpu.mig_mode(),
+    }
 
-    try:
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return None
+
+def read_allocator_settings() -> str:
+    """Settings of the CUDA allocator that the shell gives, sorted by name."""
+    return sort_settings(os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or "")
 
 
 def _read_cpu_name() -> str:

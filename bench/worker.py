@@ -1,6 +1,5 @@
 """What runs in a case's own process: simulate it, or measure it. Imports torch."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -81,7 +80,7 @@ def describe_device(report: Report) -> dict[str, Any]:
             "driver": environment.driver_version,
             "python": environment.python_version,
         },
-        "allocator": os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or "",
+        "allocator": environment.allocator_settings or "",
         "context_bytes": held[2] if held else None,
     }
 
