@@ -12,7 +12,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["tests", "lint"]
+nox.options.sessions = ["tests", "lint", "check-memory"]
 
 ROOT = Path(__file__).parent
 ENVIRONMENT = ROOT / ".nox" / "peakbench"

@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 
-from reports.units import format_change, format_gib
+from reports.units import NOTHING, format_change, format_gib
 from results.baseline import Baseline, Basis, Change, Held
 
 SHOWN_HOLDERS = 3
-_ORDER = ("grew", "broken", "gone", "shrank", "new", "same")
+REASONS = {
+    "gone": "no longer in the suite",
+    "unknown": "no end-to-end backprop of the same workload to take a ratio to: add e2e to the suite",
+}
+WORDS = {
+    "auxiliary": "of the auxiliary network",
+    "context": "of the context network",
+    "temporary": "temporary tensors",
+    "workspace": "workspaces",
+}
+"""Categories that need more than their name in a sentence."""
+_ORDER = ("grew", "broken", "gone", "unknown", "shrank", "new", "same")
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
@@ -31,15 +42,16 @@ def explain(change: Change) -> str:
     """Why a peak is another, by category and module: `+64.0 MiB activations in module 2`."""
     if change.verdict == "broken" and change.after is not None:
         return f"{change.after.status.replace('_', ' ')}: {change.after.message}"
-    if change.verdict == "gone":
-        return "no longer in the suite"
+    if change.verdict in REASONS:
+        return REASONS[change.verdict]
     return name_differences(change.holders)
 
 
 def name_differences(holders: Sequence[Held]) -> str:
     """The first few of what peaks hold more or less of: `+64.0 MiB activations in module 2; 3 more`."""
     shown = [
-        f"{format_bytes(size)} {category}" + ("" if module is None else f" in module {module + 1}")
+        f"{format_bytes(size)} {WORDS.get(category, category)} "
+        + ("outside of modules" if module is None else f"in module {module + 1}")
         for category, module, size in holders[:SHOWN_HOLDERS]
     ]
     rest = holders[SHOWN_HOLDERS:]
@@ -62,12 +74,13 @@ def changed_first(changes: Sequence[Change]) -> list[Change]:
 
 def to_lines(changes: Sequence[Change]) -> list[str]:
     """Two lines per change: the peak before and now, and why."""
-    lines: list[str] = []
+    compared = any(change.verdict not in ("new", "gone", "unknown") for change in changes)
+    lines = [] if compared else ["nothing was compared, which is a failure, not a pass"]
     for change in changed_first(changes):
         before, after = (None if entry is None else entry.allocated_bytes for entry in (change.before, change.after))
         lines.append(
             f"{change.verdict:7}{change.case.label}: {format_gib(before)} -> {format_gib(after)} GiB "
-            f"({format_change(change.growth)})"
+            f"({_size_of(change)})"
         )
         reason = explain(change)
         if reason:
@@ -75,6 +88,14 @@ def to_lines(changes: Sequence[Change]) -> list[str]:
         if change.after is not None and change.after.peak_phase and change.verdict in ("grew", "shrank"):
             lines.append(f"       peak now at {change.after.peak_phase}")
     return lines
+
+
+def _size_of(change: Change) -> str:
+    """A change in bytes and per cent: `+64.0 MiB, +5.2%`; what is compared across versions has no bytes."""
+    before, after = (None if entry is None else entry.allocated_bytes for entry in (change.before, change.after))
+    if change.growth is None or before is None or after is None:
+        return NOTHING
+    return ", ".join([*([format_bytes(after - before)] if change.holders else []), format_change(change.growth)])
 
 
 def to_markdown(title: str, changes: Sequence[Change], basis: str) -> str:
@@ -90,7 +111,7 @@ def to_markdown(title: str, changes: Sequence[Change], basis: str) -> str:
             f"`{change.case.label}`",
             format_gib(before),
             format_gib(after),
-            format_change(change.growth),
+            _size_of(change),
             explain(change).replace("|", r"\|"),
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -22,7 +22,8 @@ Holder = tuple[str, int | None]
 Held = tuple[str, int | None, int]
 """The same with its bytes."""
 Basis = Literal["bytes", "ratio"]
-Verdict = Literal["same", "grew", "shrank", "new", "gone", "broken"]
+Verdict = Literal["same", "grew", "shrank", "new", "gone", "broken", "unknown"]
+"""`unknown`: in both, but there is nothing to take a ratio to."""
 
 
 class BaselineError(ValueError):
@@ -98,6 +99,8 @@ def read_baseline(path: Path) -> Baseline:
         raise BaselineError(f"{path} is not a baseline of peakbench")
     if content.get("version") != VERSION:
         raise BaselineError(f"{path} has version {content.get('version')}, this peakbench reads {VERSION}")
+    if content.get("entries") == []:
+        raise BaselineError(f"{path} has no case, so that a check would look at nothing: update it")
     try:
         entries = tuple(_read_entry(entry) for entry in content["entries"])
         return Baseline(entries=entries, **{name: content[name] for name in _HEADER})
@@ -205,7 +208,7 @@ def _compare_case(
         )
     references = [scale[time].get(_workload(after.case)) for time in ("before", "after")]
     if None in references:
-        return Change(case=after.case, verdict="new", before=before, after=after, growth=None, holders=())
+        return Change(case=after.case, verdict="unknown", before=before, after=after, growth=None, holders=())
     growth = (new / (references[1] or 1)) / (old / (references[0] or 1)) - 1
     verdict = "grew" if growth > tolerance.fraction else "shrank" if growth < -tolerance.fraction else "same"
     return Change(case=after.case, verdict=verdict, before=before, after=after, growth=growth, holders=())
@@ -228,5 +231,6 @@ def find_differences(before: Iterable[Held], after: Iterable[Held]) -> tuple[Hel
 
 
 def is_failure(changes: Iterable[Change]) -> bool:
-    """Whether a check fails: something grew, broke or is no longer looked at."""
-    return any(change.verdict in ("grew", "broken", "gone") for change in changes)
+    """Whether a check fails: something grew, broke or is no longer looked at, or nothing was compared at all."""
+    verdicts = {change.verdict for change in changes}
+    return bool(verdicts & {"grew", "broken", "gone"}) or not verdicts & {"same", "shrank"}

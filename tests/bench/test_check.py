@@ -83,6 +83,7 @@ def test_a_decoder_that_nobody_needs_is_caught(monkeypatch):
     assert changes["e2e"].verdict == "same"
     assert changes["dgl"].verdict == "grew"
     assert any(category == "auxiliary" and size > 0 for category, _, size in changes["dgl"].holders)
+    assert "MiB of the auxiliary network in module 2" in explain(changes["dgl"])
 
 
 def test_a_detach_that_is_removed_is_caught(monkeypatch):
@@ -133,6 +134,7 @@ def test_a_float64_tensor_is_caught(monkeypatch):
     assert {change.verdict for change in changes.values()} == {"grew"}
     grown = 1024 * 3 * 32 * 32 * 8
     assert changes["e2e"].after.requested_bytes - changes["e2e"].before.requested_bytes == grown
+    assert explain(changes["e2e"]) == "+24.0 MiB temporary tensors outside of modules"
 
 
 def test_a_growth_within_the_tolerance_passes(monkeypatch):
@@ -152,6 +154,22 @@ def test_across_torch_versions_ratios_to_backprop_are_compared():
     found = compare(BASELINE, replace(other, entries=tuple(entries)), Tolerance(fraction=0.01))
     assert [change.verdict for change in found] == ["same", "grew", "same"]
     assert found[1].growth == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_check_that_compares_nothing_fails():
+    other = replace(BASELINE, entries=tuple(replace(e, case=replace(e.case, batch_size=2)) for e in BASELINE.entries))
+    added = replace(BASELINE, entries=other.entries)
+    new = [change for change in compare(added, BASELINE, Tolerance()) if change.verdict == "new"]
+    assert len(new) == len(CASES)
+    assert is_failure(new)
+    assert is_failure([])
+    without_e2e = replace(BASELINE, torch_version="2.99.0", entries=BASELINE.entries[1:])
+    changes = compare(without_e2e, replace(BASELINE, entries=BASELINE.entries[1:]), Tolerance())
+    assert {change.verdict for change in changes} == {"unknown"}
+    assert is_failure(changes)
+    lines = to_lines(changes)
+    assert lines[0] == "nothing was compared, which is a failure, not a pass"
+    assert "add e2e to the suite" in lines[2]
 
 
 def test_a_case_that_is_gone_fails_and_a_new_one_does_not():
@@ -178,6 +196,7 @@ def test_a_baseline_survives_its_file(tmp_path):
         ("[]", "is not a baseline of peakbench"),
         ('{"kind": "peakbench baseline", "version": 99}', "has version 99"),
         ('{"kind": "peakbench baseline", "version": 1, "entries": [{}]}', "is damaged"),
+        ('{"kind": "peakbench baseline", "version": 1, "entries": []}', "has no case"),
     ],
 )
 def test_a_file_that_is_no_baseline_is_refused_with_the_reason(tmp_path, content, message):
@@ -244,6 +263,7 @@ def test_a_change_is_told_in_words():
     changes = compare(BASELINE, replace(BASELINE, entries=(BASELINE.entries[0], grown)), Tolerance())
     lines = to_lines(changes)
     assert lines[0].startswith("grew   dgl cifar_resnet14 K=3:")
+    assert "GiB (+64.0 MiB, +" in lines[0]
     assert lines[1].strip() == "+64.0 MiB activations in module 8"
 
 

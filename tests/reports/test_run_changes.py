@@ -71,8 +71,8 @@ def test_what_a_peak_holds_more_of_is_named_by_category_and_module(simulated):
     )
     (table,) = tabulate([change])
     assert table.notes[1] == (
-        "dgl K=2: +64.0 MiB activations in module 1; +7.0 MiB temporary in module 2; +4.0 MiB auxiliary in module 2; "
-        "+0 B in 2 more"
+        "dgl K=2: +64.0 MiB activations in module 1; +7.0 MiB temporary tensors in module 2; "
+        "+4.0 MiB of the auxiliary network in module 2; +0 B in 2 more"
     )
     peaks = [side.readings.peak_allocated_bytes for side in (change.before, change.after)]
     assert sum(size for *_, size in find_holders(change)) == peaks[1] - peaks[0]
