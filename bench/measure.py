@@ -360,8 +360,10 @@ def _time_inference(run: _Pass) -> dict[str, Any]:
     return {
         "inference_seconds": whole.seconds,
         "reference_inference_seconds": whole.reference_seconds,
+        "inference_block_pass_count": whole.block_step_count,
         "latency_seconds": single.seconds,
         "reference_latency_seconds": single.reference_seconds,
+        "latency_block_pass_count": single.block_step_count,
         "inference_peak_allocated_bytes": peak,
     }
 

@@ -1,6 +1,5 @@
 """One case in one row: what was simulated, measured and published, each beside the same reading of E2E."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
@@ -158,8 +157,8 @@ def join_case(
         measured_peak_allocated_bytes=right.peak_allocated_bytes,
         measured_peak_ratio=_over(right.peak_allocated_bytes, right_e2e.peak_allocated_bytes),
         simulation_error=None if accuracy is None else accuracy - 1,
-        **_time("step", right.step_seconds, right.reference_step_seconds, case.method),
-        **_time("inference", right.inference_seconds, right.reference_inference_seconds, case.method),
+        **_time("step", right, "block_step_count", case.method),
+        **_time("inference", right, "inference_block_pass_count", case.method),
         **_publish(workload, case),
     )
 
@@ -177,9 +176,12 @@ def _over(value: float | None, reference: float | None) -> float | None:
     return None if value is None or not reference else value / reference
 
 
-def _time(kind: str, seconds: Sequence[float] | None, reference: Sequence[float] | None, method: str) -> dict[str, Any]:
+def _time(kind: str, readings: Readings, block_field: str, method: str) -> dict[str, Any]:
     """The five fields of a kind of timing. E2E is the reference of all pairs, so without pairs its own ratio is 1."""
-    ratio = paired_ratio(seconds, reference) if seconds and reference else None
+    seconds: tuple[float, ...] | None = getattr(readings, f"{kind}_seconds")
+    reference: tuple[float, ...] | None = getattr(readings, f"reference_{kind}_seconds")
+    block = 2 * (getattr(readings, block_field) or 0) or 1
+    ratio = paired_ratio(seconds, reference, block) if seconds and reference else None
     by_definition = 1.0 if seconds and method == "e2e" else None
     return {
         f"{kind}_seconds": median(seconds) if seconds else None,

@@ -144,7 +144,8 @@ def step_of(row: Measurement | None) -> Ratio | None:
     readings = row.readings if row and row.status == "ok" else None
     if readings is None or not readings.step_seconds or not readings.reference_step_seconds:
         return None
-    return paired_ratio(readings.step_seconds, readings.reference_step_seconds)
+    block = 2 * (readings.block_step_count or 0) or 1
+    return paired_ratio(readings.step_seconds, readings.reference_step_seconds, block)
 
 
 def summarise(changes: Sequence[RunChange]) -> str:

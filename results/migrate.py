@@ -51,7 +51,8 @@ _NEW_IN_4 = (
     "device_process_bytes", "device_process_source", "context_bytes",
     "least_memory_probes", "step_host_seconds", "reference_step_host_seconds", "step_energy_joules",
     "reference_step_energy_joules", "block_step_count", "blocks", "latency_seconds", "reference_latency_seconds",
-    "inference_peak_allocated_bytes", "warm_up_step_count", "steps_counted", "phases", "device_uuid", "flags",
+    "inference_peak_allocated_bytes", "inference_block_pass_count", "latency_block_pass_count",
+    "warm_up_step_count", "steps_counted", "phases", "device_uuid", "flags",
     "container", "allocator_settings", "default_clock_hertz", "set_clock_hertz", "persistence_mode", "mig_mode",
 )  # fmt: skip
 

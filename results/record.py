@@ -214,10 +214,14 @@ class Readings:
     """Forward passes of the deployed network in evaluation mode over the batch."""
     reference_inference_seconds: tuple[float, ...] | None = None
     """The E2E passes paired with them."""
+    inference_block_pass_count: int | None = None
+    """Passes of one side in one block."""
     latency_seconds: tuple[float, ...] | None = None
     """Forward passes of the deployed network over one image."""
     reference_latency_seconds: tuple[float, ...] | None = None
     """The E2E passes paired with them."""
+    latency_block_pass_count: int | None = None
+    """Passes of one side in one block."""
     inference_peak_allocated_bytes: int | None = None
     """Highest sum of allocator blocks during a forward pass over the batch, with what a training keeps gone."""
     timing_stop: str | None = None

@@ -31,6 +31,8 @@ SETTLED = 0.01
 WINDOW = 5
 WARM_UP_SHARE = 1 / 3
 """Of the time limit, after which warming up ends unsettled."""
+FEWEST_ABBAS = 8
+"""That fit among the most pairs: an interval is made of whole ABBAs."""
 BLOCK_SECONDS = 0.1
 BLOCK_STEPS = {"cpu": (1, 1), "cuda": (2, 20)}
 """Fewest and most steps of a block: as many as take `BLOCK_SECONDS`, so that the ends of a queue count little."""
@@ -113,7 +115,7 @@ def time_pairs(
     announce("warm-up")
     warm, settled = _warm_up(run, limits, machine)
     others_settled = True if reference is None or reference is run else _warm_up(reference, limits, machine)[1]
-    count = _count_block_steps(statistics.median(warm[-WINDOW:]), machine.kind)
+    count = _count_block_steps(statistics.median(warm[-WINDOW:]), machine.kind, limits.maximum_pairs)
     announce("training step")
     method, e2e = _Side("method", run), _Side("e2e", reference or run)
     order = (method, e2e, e2e, method) if reference else (method,) * 4
@@ -132,7 +134,7 @@ def time_pairs(
         for each in sampled:
             _keep(each)
             blocks.append(each.block)
-        stop = _why_stop(method.seconds, e2e.seconds if reference else None, machine.now() - begin, limits)
+        stop = _why_stop(method.seconds, e2e.seconds if reference else None, count, machine.now() - begin, limits)
     with_host = machine.queues
     return Samples(
         seconds=tuple(method.seconds),
@@ -179,8 +181,9 @@ def has_settled(seconds: list[float]) -> bool:
     return abs(now - before) < SETTLED * before
 
 
-def _count_block_steps(seconds: float, kind: str) -> int:
+def _count_block_steps(seconds: float, kind: str, maximum_pairs: int) -> int:
     fewest, most = BLOCK_STEPS[kind]
+    most = max(min(most, maximum_pairs // (2 * FEWEST_ABBAS)), fewest)
     return min(max(math.ceil(BLOCK_SECONDS / seconds) if seconds > 0 else most, fewest), most)
 
 
@@ -234,22 +237,24 @@ def _keep(sampled: _Sampled) -> None:
         side.energy_joules.append(block.energy_joules / block.step_count)
 
 
-def _why_stop(seconds: list[float], references: list[float] | None, elapsed: float, limits: Limits) -> str | None:
+def _why_stop(
+    seconds: list[float], references: list[float] | None, count: int, elapsed: float, limits: Limits
+) -> str | None:
     if len(seconds) < limits.minimum_pairs:
         return None
     if elapsed >= limits.minimum_seconds:
         ratios = seconds if references is None else [a / b for a, b in zip(seconds, references, strict=True)]
         if statistics.pstdev(ratios) < QUIET * statistics.fmean(ratios):
             return "quiet"
-        if references is not None and _is_narrow(seconds, references):
+        if references is not None and _is_narrow(seconds, references, 2 * count):
             return "converged"
     if len(seconds) >= limits.maximum_pairs:
         return "enough"
     return "time" if elapsed >= limits.maximum_seconds else None
 
 
-def _is_narrow(seconds: list[float], references: list[float]) -> bool:
-    ratio = paired_ratio(seconds, references)
+def _is_narrow(seconds: list[float], references: list[float], block: int) -> bool:
+    ratio = paired_ratio(seconds, references, block)
     return (
         ratio.low is not None
         and ratio.high is not None

@@ -106,7 +106,7 @@ def test_each_side_warms_up_until_it_settles_and_blocks_run_abba():
 def test_on_a_gpu_steps_are_queued_and_waited_for_once_a_block():
     machine = FakeMachine("cuda")
     steps = Steps(0.03, 0.02, machine, host_seconds=0.005)
-    samples = steps.run(replace(FOUR, minimum_pairs=8, maximum_pairs=8))
+    samples = steps.run(replace(FOUR, minimum_pairs=8, maximum_pairs=64))
     block = ["wait", "a", "a", "a", "a", "wait", "wait", "b", "b", "b", "b", "wait"]
     after_warm_up = machine.events[machine.events.index("b") :]
     start = len(after_warm_up) - len(block) * 2

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from results.statistics import Ratio, median, paired_ratio
+from results.samples import Probe
+from results.statistics import Ratio, expand_level, host_bound_share, median, paired_ratio, slowdown_at
 
 
 def test_the_median_is_the_middle_sample():
@@ -50,6 +51,47 @@ def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says():
         found = paired_ratio(tuple(true * drift * noise[0]), tuple(drift * noise[1]))
         hits += found.low <= true <= found.high
     assert 0.91 <= hits / trials <= 0.98
+
+
+@pytest.mark.parametrize(("abbas", "steps"), [(5, 1), (8, 6), (20, 2)])
+def test_steps_that_shared_a_moment_do_not_make_the_interval_too_narrow(abbas, steps):
+    """Moments differ by 3 %, and hit the method alone; pairs resampled one by one would take that for noise."""
+    rng = np.random.default_rng(11)
+    true, hits, alone, trials = 1.2, 0, 0, 100
+    for _ in range(trials):
+        moment = np.repeat(rng.lognormal(sigma=0.03, size=abbas), 2 * steps)
+        noise = rng.lognormal(sigma=0.05, size=(2, len(moment)))
+        samples = tuple(true * moment * noise[0]), tuple(noise[1])
+        found, naive = paired_ratio(*samples, block=2 * steps), paired_ratio(*samples)
+        hits += found.low <= true <= found.high
+        alone += naive.low <= true <= naive.high
+    assert hits >= 0.89 * trials
+    assert hits >= alone
+
+
+def test_an_interval_needs_three_blocks():
+    assert paired_ratio((1.0, 2.0) * 4, (1.0,) * 8, block=4) == Ratio(1.5, None, None, 8)
+    assert paired_ratio((1.0, 2.0) * 6, (1.0,) * 12, block=4).low is not None
+
+
+def test_the_level_is_expanded_as_student_would_have_it():
+    assert expand_level(1000) == pytest.approx(0.95, abs=1e-3)
+    assert expand_level(5) == pytest.approx(0.998, abs=1e-3)
+
+
+def test_a_step_is_host_bound_where_queueing_takes_as_long_as_running():
+    assert host_bound_share((1.0, 1.0, 1.0), (0.2, 0.3, 0.9)) == 0.3
+    assert host_bound_share((1.0,), (1.5,)) == 1.0
+
+
+def test_the_slowdown_is_that_of_steps_under_the_limit_over_free_ones():
+    probes = [
+        Probe(limit_bytes=None, status="ok", step_seconds=(1.0, 1.0, 2.0)),
+        Probe(limit_bytes=4, status="ok", step_seconds=(1.5, 1.4, 3.0)),
+        Probe(limit_bytes=2, status="out_of_memory"),
+    ]
+    assert slowdown_at(4, probes) == 1.5
+    assert slowdown_at(2, probes) is None
 
 
 def test_the_interval_narrows_with_more_pairs():
