@@ -152,6 +152,7 @@ def _table(
             *dict.fromkeys(notes.time_note(each, [row.step_count for row in each.rows]) for each in comparisons),
             notes.MISSING,
             notes.source_note([*notes.sources_of(rows, *figures), *sources]),
+            *notes.offset_notes(rows),
             *(
                 f"{each.workload.network}: {note}"
                 for each in comparisons

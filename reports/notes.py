@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from reports.cells import in_words
 from reports.comparison import Comparison
 from reports.layout import Table
+from reports.offsets import fit_papers
 from reports.published import SOURCES
 from reports.row import Row
 from results.record import Measurement
@@ -123,6 +124,18 @@ def source_note(sources: Iterable[str]) -> str:
     if not listed:
         return "Paper: no published figure of these cases."
     return f"Paper: {listed}. Papers define memory and time in their own ways: compare ratios, each to its own E2E."
+
+
+def offset_notes(rows: Sequence[Row]) -> list[str]:
+    """What print has more than simulation, one constant per paper, and what it leaves unexplained."""
+    fits = [
+        f"{source} {fit.offset:.2f} GiB ({len(fit.residuals)} cells, {fit.middle:.2f} left by median, {fit.worst:.2f} "
+        "at most)"
+        for source, fit in fit_papers(rows).items()
+    ]
+    if not fits:
+        return []
+    return [f"Print less simulated, one constant per paper for context and workspaces: {'; '.join(fits)}."]
 
 
 def problem_notes(measurements: Iterable[Measurement]) -> list[str]:

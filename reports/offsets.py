@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from reports.row import Row
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -43,3 +45,19 @@ def fit_offset(printed: Sequence[float], simulated: Sequence[float]) -> Fit:
         raise ValueError("a constant needs at least one cell to be fitted to")
     offset = median(differences)
     return Fit(offset, tuple(difference - offset for difference in differences))
+
+
+FEWEST_CELLS = 3
+"""Below it a constant says nothing of how well it fits."""
+
+
+def fit_papers(rows: Sequence[Row]) -> dict[str, Fit]:
+    """A constant for every paper that prints the memory of at least three of these rows, by paper and table."""
+    cells: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.published_memory_gb is not None and row.peak_allocated_bytes is not None:
+            pair = (row.published_memory_gb, row.peak_allocated_bytes / 2**30)
+            cells.setdefault(row.published_memory_source or "", []).append(pair)
+    return {
+        source: fit_offset(*zip(*pairs, strict=True)) for source, pairs in cells.items() if len(pairs) >= FEWEST_CELLS
+    }

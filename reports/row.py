@@ -101,6 +101,15 @@ class Row:
     published_test_error: float | None
     """In per cent; top-1 on ImageNet."""
     published_test_error_source: str | None
+    published_top5_error: float | None
+    """In per cent, on ImageNet."""
+    published_top5_error_source: str | None
+    published_miou_one_scale: float | None
+    """In per cent, on Cityscapes, as are the next two."""
+    published_miou_several_scales: float | None
+    published_miou_flipped: float | None
+    """Of several scales, with flipped images as well."""
+    published_miou_source: str | None
 
     @property
     def place(self) -> Place:
@@ -202,6 +211,10 @@ def _publish(workload: Workload, case: Case) -> dict[str, Any]:
         "step": published_step_ratio(place),
         "inference": published_ratio("inference_time", place),
         "test_error": published("test_error", place),
+        "top5_error": published("top5_error", place),
+        "one_scale": published("mIoU_SS", place),
+        "several_scales": published("mIoU_MS", place),
+        "flipped": published("mIoU_MS_flip", place),
     }
     value = {name: figure and figure.value for name, figure in figures.items()}
     source = {name: figure and figure.source for name, figure in figures.items()}
@@ -217,6 +230,12 @@ def _publish(workload: Workload, case: Case) -> dict[str, Any]:
         "published_inference_source": source["inference"],
         "published_test_error": value["test_error"],
         "published_test_error_source": source["test_error"],
+        "published_top5_error": value["top5_error"],
+        "published_top5_error_source": source["top5_error"],
+        "published_miou_one_scale": value["one_scale"],
+        "published_miou_several_scales": value["several_scales"],
+        "published_miou_flipped": value["flipped"],
+        "published_miou_source": source["one_scale"],
     }
 
 

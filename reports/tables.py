@@ -70,7 +70,9 @@ def memory(measurements: Sequence[Measurement]) -> list[Table]:
     Raises:
         ReportError: there are no measurements.
     """
-    return [_memory_table(comparison) for comparison in compare(measurements)]
+    comparisons = compare(measurements)
+    rows = [row for comparison in comparisons for row in comparison.rows]
+    return [_memory_table(comparison, notes.offset_notes(rows)) for comparison in comparisons]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ def _overhead_table(comparison: Comparison) -> Table:
     )
 
 
-def _memory_table(comparison: Comparison) -> Table:
+def _memory_table(comparison: Comparison, offsets: Sequence[str]) -> Table:
     rows = comparison.rows
     unit, format_bytes = cells.peak_unit(rows)
     peak = (
@@ -240,6 +242,7 @@ def _memory_table(comparison: Comparison) -> Table:
             *notes.condition_notes(comparison),
             *notes.measured_memory_notes(comparison),
             notes.published_note(rows, "published_memory_gb", "published_theoretical_overhead", *timed),
+            *offsets,
             *notes.reference_notes(rows),
             *notes.problem_notes((*comparison.simulated, *comparison.measured)),
         ),

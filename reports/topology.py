@@ -70,6 +70,7 @@ def _topology_table(comparison: Comparison, policy: str, rows: Sequence[Row]) ->
             notes.memory_note(comparison),
             "-: no such value, or no such case. not run: the run does not hold the case.",
             notes.source_note([SOURCE] if printed else []),
+            *notes.offset_notes(shown),
             *notes.reference_notes(rows),
             *notes.problem_notes(comparison.simulated),
         ),

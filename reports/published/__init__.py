@@ -93,6 +93,8 @@ EQUAL = {
 `InfoPro` does not state its loss, a plain `BackLink` not how many layers it reaches."""
 BALANCED = {"infopro[softmax]": ("InfoPro* (softmax)",), "infopro[contrast]": ("InfoPro* (contrast)",)}
 """Our method -> what the papers call it under their memory-balanced splits."""
+EVERY_BLOCK = {"resnet32": 15, "resnet110": 54, "resnet34": 16, "resnet101": 33, "resnet152": 50}
+"""K at which MLAAN's released code makes every block a module, the stem in the first."""
 EXPLICIT = {"imagenet": {**EQUAL, **BALANCED}, "cityscapes": {**EQUAL, **BALANCED}}
 """Datasets on which figures of two modules answer for any boundary: the paper does not print which it used."""
 SETTINGS = {
@@ -139,7 +141,7 @@ class Place:
     module_count: int = 1
     """K; end-to-end training and checkpointing are published without one."""
     split_policy: str = "equal"
-    """`equal`, `balanced`, `merge_stem`, or explicit sizes."""
+    """`equal`, `balanced`, `merge_stem`, `released`, or explicit sizes."""
     conditions: str = ""
     """Words in which a paper tells figures of one name apart, as in the column `notes`: `batch 8; crop 512x1024`."""
 
@@ -228,7 +230,7 @@ def _figures(metric: Metric, place: Place) -> list[PublishedFigure]:
         figure
         for name, count in _printed_names(place)
         for figure in _read_figures().get((metric, *where, name, count), ())
-        if place.conditions in figure.notes and (figure.paper == "MLAAN" or place.split_policy != "merge_stem")
+        if place.conditions in figure.notes and (figure.paper == "MLAAN" or not _merges_stem(place))
     ]
     return sorted(figures, key=lambda figure: PAPERS.index(figure.paper))
 
@@ -238,10 +240,16 @@ def _printed_names(place: Place) -> list[tuple[str, str]]:
     method = SETTINGS.get(place.dataset, {}).get(place.method, place.method) or ""
     if method in WHOLE:
         return [(name, count) for name in WHOLE[method] for count in ("1", "")]
-    policies = {"equal": EQUAL, "merge_stem": EQUAL, "balanced": BALANCED}
+    policies = {"equal": EQUAL, "merge_stem": EQUAL, "released": EQUAL, "balanced": BALANCED}
     default = EXPLICIT.get(place.dataset, {}) if place.module_count == 2 else {}  # noqa: PLR2004 - one boundary
     names = policies.get(place.split_policy, default).get(method, ())
-    return [(name, str(place.module_count + (place.split_policy == "merge_stem"))) for name in names]
+    return [(name, str(place.module_count + _merges_stem(place))) for name in names]
+
+
+def _merges_stem(place: Place) -> bool:
+    """Whether a case is cut as MLAAN's code does, which counts the stem as a module of its own but trains none."""
+    every_block = place.split_policy == "released" and EVERY_BLOCK.get(place.network) == place.module_count
+    return place.split_policy == "merge_stem" or every_block
 
 
 SAME = {"training_memory_per_gpu": "training_memory", "top1_error": "test_error"}

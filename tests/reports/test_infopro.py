@@ -1,3 +1,6 @@
+import csv
+from io import StringIO
+
 import pytest
 
 from reports.comparison import ReportError
@@ -58,3 +61,16 @@ def test_step_times_stand_beside_the_published_where_they_were_measured(imagenet
 def test_a_run_on_other_images_is_refused_with_the_suite_to_run(build, name, simulated):
     with pytest.raises(ReportError, match=f"no case of this run is on {name}; peakbench run {name}"):
         build([simulated("e2e", gib=4)])
+
+
+def test_published_errors_and_scores_are_in_csv_too(imagenet_rows, cityscapes_rows):
+    rows = {}
+    for report, measurements in ((imagenet, imagenet_rows), (segmentation, cityscapes_rows)):
+        text = render(report(measurements), "csv")
+        rows |= {(row["network"], row["method"], row["image_size"]): row for row in csv.DictReader(StringIO(text))}
+    row = rows["resnet101", "e2e", "224"]
+    assert (row["published_top5_error"], row["published_top5_error_source"]) == ("5.93", "InfoPro Table 4")
+    row = rows["deeplabv3_resnet101", "infopro[softmax]", "640"]
+    assert [row[f"published_miou_{name}"] for name in ("one_scale", "several_scales", "flipped", "source")] == [
+        "80.25", "81.33", "81.42", "InfoPro Table 5",
+    ]  # fmt: skip

@@ -215,3 +215,11 @@ def test_the_conditions_of_every_shown_source_are_known_and_none_is_idle():
         for crop in CROPS.get(dataset, ("",))
     ]
     assert {figure.source for figure in figures if figure} == set(SOURCES)
+
+
+def test_the_released_boundaries_are_those_of_the_printed_figures():
+    memory = ("training_memory", "cifar10", "resnet110", "mlaan")
+    assert look_up(*memory, 54, "released") == look_up(*memory, 54, "merge_stem")
+    error = ("test_error", "cifar10", "resnet110", "infopro[contrast]")
+    assert look_up(*error, 4, "released") == look_up(*error, 4, "equal")
+    assert look_up(*error, 4, "released") is not None

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reports.comparison import ReportError
+from reports.render import render
 from reports.tables import REPORTS, find_report, memory, overhead
 
 ROOT = Path(__file__).parents[2]
@@ -219,3 +220,17 @@ def test_reports_need_neither_torch_nor_pyarrow():
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_methods_that_no_paper_compares_have_their_rows_too(simulated, measured):
+    """Those trained in rounds, and those of a plugin."""
+    names = ["asy_infopro[softmax]", "boostresnet", "dib", "predsim", "my[own=2]"]
+    timed = {"step_seconds": (1.2,) * 3, "reference_step_seconds": (1.0,) * 3}
+    rows = [simulated("e2e", gib=8), measured("e2e", **timed)]
+    for name in names:
+        rows += [simulated(name, 2, gib=4, theoretical_overhead=0.5), measured(name, 2, **timed)]
+    for report in ("overhead", "memory", "splits", "tradeoff", "table12"):
+        text = render(REPORTS[report].build(rows), "markdown")
+        assert all(f"| {name} |" in text for name in names), report
+    labels = {line.label for panel in REPORTS["tradeoff"].chart.build(rows) for line in panel.series}
+    assert {*names} <= labels
