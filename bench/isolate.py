@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -120,11 +120,12 @@ def run_isolated(
         grace=grace,
         beat_seconds=min(BEAT_SECONDS, silence_limit / 4),
     )
-    ours, theirs = multiprocessing.Pipe()
-    with tempfile.TemporaryFile() as result, tempfile.TemporaryFile() as words, ours:
+    with ExitStack() as opened:
         try:
-            with theirs:
-                process = _fork(theirs) if variables is None else _Interpreter(theirs, variables, words)
+            result, words = (opened.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            ours, theirs = map(opened.enter_context, multiprocessing.Pipe())
+            process = _fork(theirs) if variables is None else _Interpreter(theirs, variables, words)
+            theirs.close()
         except (OSError, EOFError) as error:
             message = f"no process could be started: {error}"
             return Outcome(status="failed", phase="start", message=message, seconds=time.monotonic() - start)
@@ -167,7 +168,7 @@ class _Interpreter:
             start_new_session=True,  # an interrupt at the terminal is this process's to handle
         )
         self.pid = self._process.pid
-        self.sentinel = os.pidfd_open(self.pid)
+        self.sentinel = _watch(self.pid)
 
     @property
     def exitcode(self) -> int | None:
@@ -182,6 +183,14 @@ class _Interpreter:
 
     def kill(self) -> None:
         self._process.kill()
+
+
+def _watch(pid: int) -> int:
+    """A descriptor that tells of a process's end; -1 on a kernel without (before 5.3), where its connection does."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return -1
 
 
 def _fork(theirs: Connection) -> _Process:
@@ -211,7 +220,7 @@ def _listen(
     """Messages of the process, merged, until its last one, its death, its lateness or silence, or `stop`."""
     answer: dict[str, Any] = {}
     heard, deadline = time.monotonic(), start + time_limit
-    watched = [connection, process.sentinel, *([stop.fileno()] if stop else [])]
+    watched = [connection, *(each for each in (process.sentinel, stop.fileno() if stop else -1) if each >= 0)]
     while "status" not in answer:
         limit = min(deadline, heard + silence_limit) if "phase" in answer else deadline
         ready = wait(watched, timeout=max(0.0, limit - time.monotonic()))

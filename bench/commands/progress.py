@@ -24,7 +24,7 @@ from results.record import Measurement
 if TYPE_CHECKING:
     from bench.run import Observe, Progress
 
-_STYLES = {"ok": "green", "out_of_memory": "yellow", "timeout": "red", "failed": "red"}
+_STYLES = {"out_of_memory": "yellow", "timeout": "red", "failed": "red"}
 _FRAME_LINES = 7
 """Of a screen: head of the table, bar, and a line to type on."""
 
@@ -65,23 +65,26 @@ def _print_line(console: Console, now: "Progress") -> None:
 
 def _draw(rows: Sequence[Measurement], now: "Progress", console: Console) -> Group:
     """Table of the last rows that fit, what is under way, and how far the run is."""
-    table = Table(box=None, expand=True, pad_edge=False, header_style="bold")
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("case", ratio=1, no_wrap=True, overflow="ellipsis")
-    for title in ("", "status"):
-        table.add_column(title, no_wrap=True)
+    table.add_column("", no_wrap=True)
     for title in ("peak MiB", "step/e2e", "took"):
         table.add_column(title, justify="right", no_wrap=True)
     space = max(1, console.height - _FRAME_LINES - len(now.running))
     for row in rows[-space:]:
-        status = Text(row.status.replace("_", " "), _STYLES[row.status])
-        if row.readings.flags:
-            status = Text("flagged", "yellow")
-        table.add_row(Text(row.case.label), row.provenance, status, *_read_off(row), f"{row.wall_seconds:.1f} s")
+        table.add_row(Text(row.case.label), _mark(row), *_read_off(row), f"{row.wall_seconds:.1f} s")
     running = [
         Text(f"{place.name}: {job.case.label}", "dim", no_wrap=True, overflow="ellipsis")
         for place, job in now.running.items()
     ]
     return Group(table, *running, _draw_bar(now))
+
+
+def _mark(row: Measurement) -> Text:
+    """How a row came about, or what is not well with it."""
+    if row.status != "ok":
+        return Text(row.status.replace("_", " "), _STYLES[row.status])
+    return Text("flagged", "yellow") if row.readings.flags else Text(row.provenance, "green")
 
 
 def _read_off(row: Measurement) -> tuple[str, str]:

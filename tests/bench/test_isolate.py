@@ -1,9 +1,11 @@
 """Real processes with planted faults."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -152,6 +154,21 @@ def test_a_process_that_cannot_be_started_is_an_outcome(monkeypatch):
     outcome = run("add", 2, 3)
     assert (outcome.status, outcome.phase) == ("failed", "start")
     assert "No such file" in outcome.message
+
+
+def test_no_room_for_temporary_files_is_an_outcome(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    outcome = run("add", 2, 3)
+    assert (outcome.status, outcome.phase) == ("failed", "start")
+
+
+def test_a_kernel_without_descriptors_of_processes_will_do(monkeypatch):
+    def refuse(pid):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert run("add", 2, 3).result == 5
+    assert run("leave").message == "the process ended with exit code 7 and no result"
 
 
 def test_a_result_that_the_disk_does_not_take_is_an_outcome():

@@ -23,6 +23,19 @@ with open_run(sys.argv[1], "other"):
     sys.stdin.read()
 """
 
+LEAVE_A_CHILD = """
+import os, subprocess, sys
+from results.store import open_run, read_file, write_file
+(row,) = read_file(sys.argv[2])
+with open_run(sys.argv[1], "killed") as run:
+    code = "import sys, time; print('up', flush=True); time.sleep(float(sys.argv[1]))"
+    child = subprocess.Popen([sys.executable, "-c", code, sys.argv[3]], pass_fds=(run.lock,), stdout=subprocess.PIPE)
+    child.stdout.readline()
+    write_file(run.row_file(row), [row])
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
 ADD_UNTIL_KILLED = """
 import sys
 from dataclasses import replace
@@ -121,3 +134,37 @@ def test_a_file_the_system_will_not_let_grow_is_an_error_of_the_store_and_stays_
     assert f"cannot write {sample}: File too large; choose another --out" in message
     assert read_file(sample) == [measurement]
     assert not list(sample.parent.glob(PARTIAL))
+
+
+def test_a_run_waits_for_the_processes_of_one_that_died_and_takes_over_their_rows(out, sample, measurement):
+    with running(LEAVE_A_CHILD, out, sample, 0.5) as killed:
+        killed.wait()
+    said = []
+    with open_run(out, "next", patience=30, tell=said.append) as run:
+        assert run.earlier == [measurement]
+        assert read_file(run.path) == [measurement]
+        assert not run.row_file(measurement).exists()
+    assert said == [f"waiting up to 30 s for the last cases of a run that has died (pid {killed.pid})"]
+
+
+def test_processes_that_do_not_end_are_named_in_the_refusal(out, sample):
+    with running(LEAVE_A_CHILD, out, sample, 60) as killed:
+        child = int(killed.stdout.readline())
+        killed.wait()
+    refused = rf"of a run that has died \(pid {killed.pid}\) still write to .*out; end them \(`fuser .*out/\.lock`\)"
+    try:
+        with pytest.raises(StoreError, match=refused), open_run(out, "next", patience=0.2):
+            pytest.fail("the run was opened")
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_rows_that_a_full_disk_does_not_take_over_stay_where_they_were(out, sample, measurement, monkeypatch):
+    with running(LEAVE_A_CHILD, out, sample, 0) as killed:
+        killed.wait()
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda _: os.write(os.open("/dev/full", os.O_WRONLY), b"x"))
+        with pytest.raises(StoreError, match="No space left"), open_run(out, "next", patience=30):
+            pytest.fail("the run was opened")
+    with open_run(out, "after", patience=30) as run:
+        assert run.earlier == [measurement]
