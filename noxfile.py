@@ -117,7 +117,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Rewrite the generated parts of the documents."""
+    """Rewrite the generated parts of the documents; with `-- --check`, say which are out of date."""
     _install(session)
     _run(session, "python", "docs/generate.py", *session.posargs)
 
