@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bench.cases import make_case
-from bench.measure import attribute, measure
+from bench.isolate import run_isolated
+from bench.measure import attribute
 from bench.probes.limits import Limits
 from bench.worker import simulate
 
@@ -25,7 +26,9 @@ CASES = [
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.label)
 def measured(request):
     limits = Limits(maximum_seconds=2.0)
-    return request.param, measure(request.param, "cuda", limits, None, lambda _: None)
+    outcome = run_isolated("bench.worker:measure", request.param, "cuda", limits, None, time_limit=300)
+    assert outcome.status == "ok", f"{outcome.phase}: {outcome.message}"
+    return request.param, outcome.result
 
 
 def test_holders_add_up_to_the_peak(measured):
@@ -63,8 +66,19 @@ def test_steps_are_timed_on_the_device_and_on_the_host(measured):
     assert all(block.wall_seconds > 0 for block in kept)
 
 
+def test_the_least_memory_trains_and_the_step_below_does_not():
+    case = CASES[0]
+    readings = run_isolated(
+        "bench.worker:measure_least_memory", case, "cuda", Limits(), None, time_limit=600
+    ).result  # fmt: skip
+    by_limit = {probe.limit_bytes: probe.status for probe in readings.least_memory_probes}
+    assert by_limit[readings.least_memory_bytes] == "ok"
+    assert by_limit[readings.least_memory_bytes - 2 * 2**20] == "out_of_memory"
+    assert "emulated" in readings.flags
+
+
 def test_a_history_needs_an_empty_allocator():
     held = torch.ones(1, device="cuda")
-    with pytest.raises(RuntimeError, match=r"would not begin with an empty allocator \(512 bytes are held\)"):
+    with pytest.raises(RuntimeError, match=r"would not begin with an empty allocator \(\d+ bytes are held\)"):
         attribute(CASES[0], torch.device("cuda", 0))
     del held
