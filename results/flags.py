@@ -6,5 +6,6 @@ FLAGS: dict[str, str] = {
     "throttled": "the GPU held its clock down, for heat or power",
     "low clock": "the GPU ran below three quarters of its default clock",
     "foreign process": "another process used the GPU",
+    "emulated": "a limit was set on a large GPU, where cuDNN chooses otherwise than on a small one",
     "skipped updates": "the gradient scaler of float16 skipped updates",
 }

@@ -24,11 +24,14 @@ def measure(case, device, limits, faults, report):
 
 
 def measure_and_note(case, device, limits, folder, report):
-    """Note in a folder that a case was begun, and take a moment."""
+    """Note in a folder that a case was begun, take a moment, and note on which device it was from when to when."""
     report("measure")
+    begin = time.monotonic()
     with Path(folder, "begun").open("a") as file:
         file.write(f"{case.module_count}\n")
     time.sleep(0.1)
+    with Path(folder, "busy").open("a") as file:
+        file.write(f"{os.environ['N']} {begin} {time.monotonic()}\n")
     return Readings(parameter_count=case.module_count)
 
 

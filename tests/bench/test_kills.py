@@ -1,15 +1,17 @@
-"""A run that is killed or interrupted at any moment, again and again in one folder: nothing finished is lost.
+"""Runs that are killed or interrupted at any moment, that fill the disk, that run at once: nothing finished is lost.
 
-Ten moments here, a hundred in `nox -s faults`. Its processes do not import torch.
+Ten moments here, a hundred in `nox -s faults`. Their processes do not import torch.
 """
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -70,15 +72,42 @@ def test_a_run_that_is_ended_at_any_moment_loses_nothing_finished(number, tmp_pa
     assert max(reported.values()) == 1
 
 
-def start(folder, notes, count):
+def test_a_run_whose_disk_is_full_says_so_and_the_next_finishes_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(devices.LOCK_FOLDER, str(tmp_path))
+    with start(tmp_path / "out", tmp_path, 2) as run:
+        assert run.wait() == 0
+    with start(tmp_path / "out", tmp_path, 4, most_bytes=20_000) as run:
+        assert run.wait() == 1
+    assert [row.status for row in readable(tmp_path / "out")] == ["ok", "ok"]
+    with start(tmp_path / "out", tmp_path, 4) as run:
+        assert run.wait() == 0
+    assert sorted(row.case.module_count for row in read_runs(tmp_path / "out")) == [1, 2, 3, 4]
+
+
+def test_two_runs_at_once_never_use_one_device_for_two_cases(tmp_path, monkeypatch):
+    monkeypatch.setenv(devices.LOCK_FOLDER, str(tmp_path))
+    with start(tmp_path / "one", tmp_path, 5) as one, start(tmp_path / "two", tmp_path, 5) as two:
+        assert (one.wait(), two.wait()) == (0, 0)
+    lines = [line.split() for line in (tmp_path / "busy").read_text().splitlines()]
+    assert len(lines) == 10
+    for device in ("0", "1"):
+        spans = sorted((float(begin), float(end)) for name, begin, end in lines if name == device)
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def start(folder, notes, count, most_bytes=resource.RLIM_INFINITY):
+    def prepare():
+        # Tests that run in the background inherit an ignored SIGINT.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), str(notes), str(count)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        # Tests that run in the background inherit an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - there are no threads
+        preexec_fn=prepare,  # noqa: PLW1509 - there are no threads
     )
 
 
