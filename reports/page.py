@@ -4,18 +4,20 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from reports import cells, notes
 from reports.comparison import Comparison, ReportError, compare, workload_of
 from reports.html import render_page
 from reports.inline_charts import BOTTOM, RIGHT, TOP, WIDTH, Drawing
-from reports.layout import Column, Table
+from reports.layout import Column, Table, trim
 from reports.reproduce import to_commands, to_simulation, to_suite
 from reports.tables import REPORTS, Report
 from reports.units import NOTHING, format_percent
 from results.record import Environment, Measurement
 
+MOST_NAMED = 3
+"""Workloads in a title."""
 NEVER_COUNTED = ("The CUDA context and loaded kernels, which a machine's own tools count as memory.",)
 FRAME = {"width": WIDTH, "right": WIDTH - RIGHT, "top": TOP, "bottom": BOTTOM}
 """What all charts have in common: width, right end, and the rooms above and below."""
@@ -61,9 +63,10 @@ def to_page(measurements: Sequence[Measurement], arguments: Sequence[str]) -> st
     workloads = list(dict.fromkeys(cells.name_workload(each.workload) for each in comparisons))
     simulations = [to_simulation(row) for row in measurements if row.provenance == "simulated"]
     return render_page(
-        title=f"peakbench: {', '.join(workloads)}",
-        heading=", ".join(workloads),
-        intro=[_count(measurements), *_introduce(comparisons)],
+        title=f"peakbench: {_shorten(workloads)}",
+        heading=_shorten(workloads),
+        summary=_count(measurements),
+        intro=_introduce(comparisons),
         sections=sections,
         missing=_missing(measurements, left_out),
         environments=_tabulate_environments(measurements),
@@ -78,7 +81,7 @@ def to_page(measurements: Sequence[Measurement], arguments: Sequence[str]) -> st
 
 
 def _to_section(name: str, report: Report, measurements: Sequence[Measurement]) -> Section:
-    tables = report.build(measurements)
+    tables = [trim(table) for table in report.build(measurements)]
     drawings: list[Drawing] = []
     if report.chart is not None:
         # Tables of memory need no measured peaks, their chart does.
@@ -90,13 +93,16 @@ def _to_section(name: str, report: Report, measurements: Sequence[Measurement]) 
         name=name,
         title=report.summary,
         drawings=tuple(drawings),
-        tables=tuple(_with_notes(table, kept) for table, kept in zip(tables, own, strict=True)),
+        tables=tuple(replace(table, notes=tuple(kept)) for table, kept in zip(tables, own, strict=True)),
         notes=tuple(shared),
     )
 
 
-def _with_notes(table: Table, kept: Sequence[str]) -> Table:
-    return Table(title=table.title, labels=table.labels, groups=table.groups, rows=table.rows, notes=tuple(kept))
+def _shorten(workloads: Sequence[str]) -> str:
+    """The first workloads by name, the others by their number."""
+    shown = workloads if len(workloads) <= MOST_NAMED else workloads[: MOST_NAMED - 1]
+    rest = len(workloads) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def _count(measurements: Sequence[Measurement]) -> str:

@@ -77,8 +77,8 @@ def split(
     places_segments = _places_segments(method)
     if segments is not None and (not places_segments or budget is not None):
         raise CaseError("--segments goes with --method checkpoint, and without a --budget, which decides their number")
-    if places_segments and count is not None and count > 1:
-        raise CaseError("checkpointing trains the network as one module: use --segments instead of --modules")
+    if places_segments:
+        _check_segments(count, figure)
     case = make_case(
         method=method,
         network=network,
@@ -117,6 +117,13 @@ def _places_segments(method: str) -> bool:
     """Whether a method checkpoints a network that is one module."""
     parts = read_spec(method).parts
     return parts.local_loss is None and parts.segments is not None
+
+
+def _check_segments(module_count: int | None, figure: Path | None) -> None:
+    if figure is not None:
+        raise CaseError("--figure draws local modules; of checkpointed segments there is none yet")
+    if module_count is not None and module_count > 1:
+        raise CaseError("checkpointing trains the network as one module: use --segments instead of --modules")
 
 
 def _read_count(text: str) -> int | None:

@@ -168,6 +168,7 @@ def test_the_command_draws_modules_and_the_curve(run, tmp_path):
         (["--modules", "8"], "too few units for the modules (units: 7, modules: 8)"),
         (["--modules", "2", "--budget", "1GiB"], "a budget decides the number of modules"),
         (["--least-overhead"], "--least-overhead needs a --budget"),
+        (["--method", "checkpoint", "--figure", "a.svg"], "--figure draws local modules"),
         (["--budget", "1MiB"], "fits into 1,048,576 bytes; the least peak is"),
         (["--method", "mlm[forwards=repeat]"], "give the number of modules"),
     ],

@@ -91,6 +91,14 @@ def test_the_page_asks_for_nothing_and_what_a_method_is_called_is_no_markup(text
     assert not re.search(r"https?:|url\(|@import", text)
 
 
+def test_many_workloads_are_counted_in_the_title_and_columns_without_figures_left_out(simulated):
+    rows = [simulated("e2e", gib=1, network=f"cifar_resnet{depth}") for depth in (8, 14, 20, 26)]
+    text = to_page(rows, ARGUMENTS)
+    assert "<h1>cifar_resnet14 on cifar10, cifar_resnet20 on cifar10 and 2 more</h1>" in text
+    assert text.count("cifar_resnet8 on cifar10, batch 1024: end-to-end training") == 1
+    assert "published</th>" not in text
+
+
 def test_a_page_of_nothing_is_refused():
     with pytest.raises(ReportError, match="the run holds no measurements"):
         to_page([], ARGUMENTS)
