@@ -11,6 +11,7 @@ from reports.agreement import agreement_panels
 from reports.charts import draw_bars, draw_chart
 from reports.comparison import Comparison, ReportError, compare
 from reports.contsup import table10, table12
+from reports.device import device
 from reports.holders import holder_bars, holders
 from reports.infopro import imagenet, segmentation
 from reports.inline_charts import Drawing, lay_out, lay_out_bars
@@ -109,6 +110,7 @@ REPORTS = {
         "memory saved and its price, as InfoPro's and MLAAN's Table 3; measured beside simulated",
         _chart(AGREEMENT, agreement_panels),
     ),
+    "device": Report(device, "peaks of a GPU with the simulator's errors, least memory, host's share, energy, latency"),
     "topology": Report(topology, "memory of every context and its published error, as ContSup's Table 4"),
     "imagenet": Report(imagenet, "memory, overheads and published errors on ImageNet, as InfoPro's Table 4"),
     "segmentation": Report(segmentation, "memory, overheads and published scores on Cityscapes, as InfoPro's Table 5"),

@@ -25,8 +25,8 @@ def report(
     name: Annotated[
         str,
         typer.Argument(
-            help="overhead, memory, topology (context), imagenet, segmentation, splits, tradeoff, table10 (inference) "
-            "or table12 (step time); page: all of them with figures, as one HTML file."
+            help="overhead, memory, device (of a GPU), topology (context), imagenet, segmentation, splits, tradeoff, "
+            "table10 (inference) or table12 (step time); page: all of them with figures, as one HTML file."
         ),
     ],
     run: Annotated[list[Path], typer.Option(help="Folder or Parquet file of a run; may be given again.")],

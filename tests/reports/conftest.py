@@ -154,7 +154,33 @@ def cityscapes_rows(simulated):
 
 
 @pytest.fixture(scope="session")
-def suite_tables(suite, imagenet_rows, cityscapes_rows):
+def gpu_rows(simulated, measured):
+    """A method measured on a GPU, with its least memory, beside its simulation; and E2E, measured alone."""
+
+    def on_gpu(row, **changes):
+        environment = replace(row.environment, device_name="NVIDIA H200")
+        return replace(row, device="cuda", environment=environment, case=replace(row.case, batch_size=1024), **changes)
+
+    def peaks(mib):
+        return {f"peak_{kind}_bytes": mib * 2**20 for kind in ("requested", "allocated", "reserved")} | {
+            "first_step_peak_allocated_bytes": mib * 2**20
+        }
+
+    timed = {
+        "step_seconds": (0.2, 0.2), "step_host_seconds": (0.05, 0.05), "step_energy_joules": (80.0, 82.0),
+        "latency_seconds": (0.004,), "inference_seconds": (0.064,), "device_process_bytes": 600 * 2**20,
+        "context_bytes": 500 * 2**20, "flags": ("throttled",),
+    }  # fmt: skip
+    return [
+        simulated("dgl", 2, **peaks(95), least_memory_bytes=90 * 2**20),
+        on_gpu(measured("dgl", 2, **peaks(100), **timed)),
+        on_gpu(measured("dgl", 2, least_memory_bytes=90 * 2**20, flags=("emulated",)), measure="least_memory"),
+        on_gpu(measured("e2e", **peaks(200))),
+    ]
+
+
+@pytest.fixture(scope="session")
+def suite_tables(suite, imagenet_rows, cityscapes_rows, gpu_rows):
     """Name of a report -> its tables of a suite that has what it shows."""
-    suites = {"imagenet": imagenet_rows, "segmentation": cityscapes_rows}
+    suites = {"imagenet": imagenet_rows, "segmentation": cityscapes_rows, "device": gpu_rows}
     return {name: report.build(suites.get(name, suite)) for name, report in REPORTS.items()}

@@ -210,7 +210,7 @@ def test_every_report_is_built_from_a_whole_suite_and_described(name, suite_tabl
 
 
 def test_an_unknown_report_lists_those_there_are():
-    with pytest.raises(ReportError, match="unknown report 'table3': there are overhead, memory, topology,"):
+    with pytest.raises(ReportError, match="unknown report 'table3': there are overhead, memory, device, topology,"):
         find_report("table3")
 
 
