@@ -1,5 +1,6 @@
 """What is said below a table: definitions, conditions, sources, and why something is missing."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from reports.cells import in_words
@@ -21,7 +22,7 @@ def condition_notes(comparison: Comparison) -> list[str]:
     """What holds for all numbers of a table that shows memory and time."""
     steps = [row.step_count for row in comparison.rows]
     conditions = [split_note(comparison.rows), memory_note(comparison), time_note(comparison, steps)]
-    return [*conditions, *noise_notes(comparison.rows), MISSING]
+    return [*conditions, *noise_notes(comparison.rows), *flag_notes(comparison), MISSING]
 
 
 def split_note(rows: Sequence[Row]) -> str:
@@ -77,6 +78,16 @@ def noise_notes(rows: Sequence[Row]) -> list[str]:
     if not noisy:
         return []
     return [f"Noisy: {noisy} of {len(intervals)} step ratios are uncertain by over {NOISY:.0%}; {NOISE_ADVICE}"]
+
+
+def flag_notes(comparison: Comparison) -> list[str]:
+    """Which words of suspicion rows carry, and how many rows each."""
+    rows = (*comparison.simulated, *comparison.measured)
+    counts = Counter(flag for row in rows for flag in row.readings.flags or ())
+    if not counts:
+        return []
+    words = ", ".join(f"{flag} ({count} {'row' if count == 1 else 'rows'})" for flag, count in counts.most_common())
+    return [f"Flagged: {words}; docs/measuring.md says what each means."]
 
 
 def measured_memory_notes(comparison: Comparison) -> list[str]:

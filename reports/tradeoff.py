@@ -35,7 +35,9 @@ def tradeoff(measurements: Sequence[Measurement]) -> list[Table]:
 
 def front_panels(measurements: Sequence[Measurement]) -> list[Panel]:
     """Peak in per cent of E2E (x) and step time in per cent more (y); K and published error beside each point."""
-    comparisons = _known(measurements)
+    comparisons = [each for each in _known(measurements) if _points(each.rows)]
+    if not comparisons:
+        raise ReportError("nothing to draw: no case has an e2e row of its own settings to take a ratio of memory to")
     methods = list(dict.fromkeys(row.method for comparison in comparisons for row in comparison.rows))
     return [_to_panel(comparison, methods) for comparison in comparisons]
 
@@ -56,13 +58,18 @@ def find_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _known(measurements: Sequence[Measurement]) -> list[Comparison]:
-    known = [each for each in compare(measurements) if _points(each.rows)]
+    known = [each for each in compare(measurements) if any(_has_both(row) for row in each.rows)]
     if not known:
         raise ReportError(
             "nothing for tradeoff: no case of this run has both a simulated peak and step times beside those of e2e; "
             "run a suite that times its cases, such as smoke or cifar"
         )
     return known
+
+
+def _has_both(row: Row) -> bool:
+    """Of memory the ratio may be missing: the run has no e2e row with the method's optimizer, as BoostResNet's."""
+    return row.peak_allocated_bytes is not None and row.step_ratio is not None
 
 
 def _points(rows: Sequence[Row]) -> dict[int, tuple[float, float]]:
@@ -110,6 +117,7 @@ def _tradeoff_table(comparison: Comparison) -> Table:
             LEGEND,
             *notes.condition_notes(comparison),
             notes.published_note(rows, "published_peak_ratio", "published_step_ratio", "published_test_error"),
+            *notes.reference_notes(rows),
             *notes.problem_notes((*comparison.simulated, *comparison.measured)),
         ),
     )

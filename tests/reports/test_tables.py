@@ -234,3 +234,25 @@ def test_methods_that_no_paper_compares_have_their_rows_too(simulated, measured)
         assert all(f"| {name} |" in text for name in names), report
     labels = {line.label for panel in REPORTS["tradeoff"].chart.build(rows) for line in panel.series}
     assert {*names} <= labels
+
+
+def test_a_method_with_an_optimizer_of_its_own_is_shown_without_a_ratio(simulated, measured):
+    timed = {"step_seconds": (1.2,) * 3, "reference_step_seconds": (1.0,) * 3}
+    rows = [simulated("e2e", gib=8), measured("e2e", **timed)]
+    rows += [
+        simulated("boostresnet", 2, gib=4, optimizer="adam"),
+        measured("boostresnet", 2, optimizer="adam", **timed),
+    ]
+    table, _ = REPORTS["tradeoff"].build(rows)
+    assert table.title.startswith("resnet110 on cifar10 (adam)")
+    text = render([table], "markdown")
+    assert "| boostresnet | 2 | 4.00 | - | +20.0±0.0% |" in text
+    assert "No memory ratios: the run has no finished e2e row under these settings; run e2e as well." in text
+    assert len(REPORTS["tradeoff"].chart.build(rows)) == 1
+
+
+def test_what_a_run_flagged_is_said_below_its_tables(simulated, measured):
+    rows = [simulated("e2e", gib=8), measured("e2e", flags=("unsettled", "time limit"))]
+    rows += [simulated("dgl", 2, gib=4), measured("dgl", 2, flags=("unsettled",))]
+    (table,) = overhead(rows)
+    assert "Flagged: unsettled (2 rows), time limit (1 row); docs/measuring.md says what each means." in table.notes
