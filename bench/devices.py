@@ -26,6 +26,8 @@ START_LIMIT = 120.0
 LOCK_FOLDER = "PEAKBENCH_LOCK_FOLDER"
 """Variable with the folder of the locks, for containers that share a GPU; by default the one for temporary files."""
 _WAIT_SECONDS = 0.2
+_GATE_SECONDS = 2.0
+"""Places of the same run pass the gate one after the other, which is no wait to speak of."""
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -150,20 +152,43 @@ def hold(
     """
     descriptor = _open_lock(key)
     try:
-        waited = False
-        while not _try_lock(descriptor, shared=shared):
-            if not wanted():
-                yield None
-                return
-            if not waited:
-                tell(f"waiting for {_name(key)}: {_read_holder(descriptor)} is measuring on it")
-            waited = True
-            time.sleep(_WAIT_SECONDS)
-        if not shared:
+        # Who waits keeps the gate, so that who holds the device cannot take it again at once.
+        gate = _open_lock(f"{key}-gate")
+
+        def explain() -> None:
+            tell(f"waiting for {_name(key)}: {_read_holder(descriptor)} is measuring on it")
+
+        try:
+            mine = _wait_for(gate, wanted, explain, after=_GATE_SECONDS) and _wait_for(
+                descriptor, wanted, explain, shared=shared
+            )
+        finally:
+            os.close(gate)
+        if mine and not shared:
             _sign(descriptor)
-        yield descriptor
+        yield descriptor if mine else None
     finally:
         os.close(descriptor)
+
+
+def _wait_for(
+    descriptor: int,
+    wanted: Callable[[], bool],
+    explain: Callable[[], None],
+    *,
+    shared: bool = False,
+    after: float = 0.0,
+) -> bool:
+    """Whether the lock was had before it was no longer wanted; a wait is explained once, after so many seconds."""
+    begun, explained = time.monotonic(), False
+    while not _try_lock(descriptor, shared=shared):
+        if not wanted():
+            return False
+        if not explained and time.monotonic() - begun >= after:
+            explain()
+            explained = True
+        time.sleep(_WAIT_SECONDS)
+    return True
 
 
 def _open_lock(key: str) -> int:

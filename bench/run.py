@@ -114,6 +114,7 @@ def run_jobs(
             if earlier is not None and earlier.status not in settings.retry:
                 watch.rows[job] = earlier
         observe(watch.look())
+        said: set[str] = set()
 
         def work(job: Job, place: Place, lock: int, stop: Stop) -> Measurement:
             environment = place.device.environment if place.device else machine.simulated
@@ -130,7 +131,8 @@ def run_jobs(
                         writer.add(event.result)
                         watch.end(event.job, event.place, event.result)
                         observe(watch.look(row=event.result))
-                    else:
+                    elif event.words not in said:  # several places may wait for the same
+                        said.add(event.words)
                         observe(watch.look(words=event.words))
     return [watch.rows[job] for job in jobs]
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,25 @@ def test_who_waits_is_told_for_whom_and_gets_it_in_the_end():
         with hold("GPU-1", wanted=lambda: True, tell=tell) as held:
             assert held is not None
         assert said == [f"waiting for GPU GPU-1: another run (pid {other.pid}) is measuring on it"]
+
+
+def test_who_holds_a_device_again_and_again_lets_others_have_their_turn():
+    turns, others = [], 0
+
+    def take_a_turn():
+        with hold("GPU-1", wanted=lambda: True, tell=lambda _: waiting.set()) as held:
+            turns.append(held)
+
+    waiting = threading.Event()
+    other = threading.Thread(target=take_a_turn)
+    with hold("GPU-1", wanted=lambda: True, tell=print):
+        other.start()
+        assert waiting.wait(10)
+    while not turns:
+        with hold("GPU-1", wanted=lambda: True, tell=lambda _: None):
+            others += 1
+    other.join()
+    assert others <= 1
 
 
 def test_an_inherited_lock_outlives_the_one_who_took_it():
