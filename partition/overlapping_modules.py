@@ -63,6 +63,17 @@ def overlapping_modules(profile: CostProfile) -> Pieces:
     return make_pieces(positions[order].tolist(), profile.base_bytes, **columns)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ends:
+    """Networks behind every unit, (units,)."""
+
+    forward: Pair
+    backward: Pair
+    persistent: Array
+    kept: Array
+    sums: dict[str, Array]
+
+
 class _Builder:
     """Computes the arcs that leave each position, positions ascending."""
 
@@ -74,6 +85,9 @@ class _Builder:
         self.arcs: list[dict[str, Array]] = []
         self.told_apart = len(set(profile.kinds)) > 1
         self.dtype: Any = np.int64 if largest_number(profile) * self.count * 8 < EXACT_BELOW else object
+        self._ends: dict[tuple[Loss, int], _Ends] = {}
+        self._links: dict[tuple[bool, bool], Array] = {}
+        """Nodes behind links by position, by whether gradients are summed and only the last module is to come."""
         self._known_units: dict[tuple[str, Sides], Pair] = {}
         places = (Place.MODULE, Place.SEGMENT) if overlap.links else (Place.MODULE,)
         self.forward = {place: self._table("forward", place) for place in places}
@@ -133,43 +147,45 @@ class _Builder:
         self, step: ModuleStep, members: Sequence[tuple[_Fact, int]], firsts: list[Array], stops: Array, *, role: bool
     ) -> Array:
         """Nodes at the ends of the modules."""
+        if len(step.pieces) > 1:  # behind every stop its own link, whatever comes before
+            (one,) = step.kept
+            known = self._links.setdefault((one.summed, role), np.full(self.count, -1))
+            for stop in stops[known[stops] < 0].tolist():
+                fact = _Fact(((stop - int(self.links[stop - 1]), True, one.summed),), role)
+                known[stop] = self.nodes.number(stop, fact)
+            return np.broadcast_to(known[stops], (len(members), len(stops)))
         kept = len(step.kept)
         starts = np.stack([np.broadcast_to(first, (len(members), len(stops))) for first in firsts[-kept:]], axis=-1)
         marks = [(one.link, one.summed) for one in step.kept]
         numbers = np.empty((len(members), len(stops)), dtype=np.int64)
-        known: dict[tuple[int, ...], Array] = {}
+        same: dict[tuple[int, ...], Array] = {}
         for row, rows_of in enumerate(starts.tolist()):
             key = tuple(rows_of[0])
-            if not self.overlap.links and key in known:  # the same pieces are kept behind all stops
-                numbers[row] = known[key]
+            if key in same:  # pieces of one beginning are kept behind all stops
+                numbers[row] = same[key]
                 continue
             for column, (stop, here) in enumerate(zip(stops.tolist(), rows_of, strict=True)):
                 alive = tuple((start, *mark) for start, mark in zip(here, marks, strict=True))
                 numbers[row, column] = self.nodes.number(stop, _Fact(alive, role))
-            known[key] = numbers[row]
+            same[key] = numbers[row]
         return numbers
 
     def _costs(
         self, step: ModuleStep, alive: Sequence[Alive], pieces: list[tuple[Array, Array]], stops: Array, *, role: bool
     ) -> dict[str, Array]:
         """Columns of the modules; arrays of nodes and stops, one of which may have length 1."""
-        profile, last, position = self.profile, int(stops[0]) == self.count, step.pieces[0].start
+        profile, position = self.profile, step.pieces[0].start
         units = [*(one.units for one in alive), *step.pieces]
         place_of = {range_: place for place, range_ in enumerate(units)}
         context = profile.contexts.get((position, ()), NetworkCost()) if position else NetworkCost()
         first, between, before_last = profile.kinds
         kind = first if position == 0 else before_last if role else between
-        known = {Loss.OWN: profile.auxiliaries, Loss.WINDOW: profile.windows}
-        networks = (
-            [[profile.whole or profile.head if step.losses == (Loss.WHOLE,) else profile.head]]
-            if last
-            else [[known[loss][kind][stop - 1] for stop in stops.tolist()] for loss in step.losses]
-        )
+        networks = [self._networks(loss, kind) for loss in step.losses]
         stretches: list[Any] = [(np.zeros((1, 1), dtype=self.dtype), 0), context.forward]
         for place, (begin, end) in enumerate(pieces[len(alive) :]):
             stretches.append(_look_up(self.forward[Place.SEGMENT if place else Place.MODULE], begin, end))
-        for costs in networks:
-            stretches += [_row(self._pair([getattr(one, part) for one in costs])) for part in ("forward", "backward")]
+        for ends in networks:
+            stretches += [_row(ends.forward, stops - 1), _row(ends.backward, stops - 1)]
         for scope in step.scopes:
             begin, end = pieces[place_of[scope.units]]
             size = self.outputs[end]
@@ -186,11 +202,16 @@ class _Builder:
         stretches.append((-scalars - sum(c * self.outputs[bound] for c, bound in zip(counts, bounds, strict=True)), 0))
         delta, peak = join_pairs(stretches)
         gradients, update, flops = (
-            (sums[stops] - sums[position] + getattr(context, name) + self._sum(networks, name))[None, :]
+            (sums[stops] - sums[position] + getattr(context, name))[None, :]
             for sums, name in zip(self.of_units, SUMS, strict=True)
         )
-        persistent = (context.persistent_bytes + self._sum(networks, "persistent_bytes"))[None, :]
-        kept = max((one.kept_bytes for costs in networks for one in costs), default=0)
+        persistent = self._array([context.persistent_bytes] * len(stops))[None, :]
+        for ends in networks:
+            persistent = persistent + ends.persistent[stops - 1]
+            gradients, update, flops = (
+                total + ends.sums[name][stops - 1] for total, name in zip((gradients, update, flops), SUMS, strict=True)
+            )
+        kept = np.max([ends.kept[stops - 1] for ends in networks], axis=0) if networks else 0
         return {
             "opening": np.zeros((1, 1), dtype=self.dtype),
             "before": persistent + delta,
@@ -200,9 +221,21 @@ class _Builder:
             "flops": flops,
         }
 
-    def _sum(self, networks: list[list[NetworkCost]], name: str) -> Array:
-        """Sum of a number over the networks of every module."""
-        return sum((self._array([getattr(one, name) for one in costs]) for costs in networks), self._array([0]))
+    def _networks(self, loss: Loss, kind: int) -> "_Ends":
+        """What gives modules that end with each unit this loss."""
+        if (loss, kind) not in self._ends:
+            profile = self.profile
+            known = {Loss.OWN: profile.auxiliaries, Loss.WINDOW: profile.windows}
+            head = profile.whole if loss == Loss.WHOLE and profile.whole else profile.head
+            costs = known[loss][kind] if loss in known else (head,) * self.count
+            self._ends[loss, kind] = _Ends(
+                forward=self._pair([one.forward for one in costs]),
+                backward=self._pair([one.backward for one in costs]),
+                persistent=self._array([one.persistent_bytes for one in costs]),
+                kept=self._array([one.kept_bytes for one in costs]),
+                sums={name: self._array([getattr(one, name) for one in costs]) for name in SUMS},
+            )
+        return self._ends[loss, kind]
 
     def _table(self, what: str | Pass, first: Place) -> Pair:
         """Stretches [first unit, last unit] of every piece: a forward, or a backward by what it is for."""
@@ -243,8 +276,8 @@ def _look_up(table: Pair, begin: Array, end: Array) -> Pair:
     return table[0][begin, end - 1], table[1][begin, end - 1]
 
 
-def _row(pair: Pair) -> Pair:
-    return pair[0][None, :], pair[1][None, :]
+def _row(pair: Pair, units: Array) -> Pair:
+    return pair[0][units][None, :], pair[1][units][None, :]
 
 
 def _times(stretch: Stretch, size: Array) -> Pair:

@@ -18,7 +18,9 @@ from bench.training import build_network
 from bench.workloads import resnet_cifar
 from methods.engine import is_even
 from partition import Split
+from partition.local_modules import local_modules
 from partition.memory import step_memory
+from partition.solve import Solver
 from tests.partition.profiles import all_splits
 
 METHODS = [
@@ -70,15 +72,35 @@ def random_split(source, unit_count):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_split_of_a_small_network_is_predicted_to_the_byte(method):
+def test_splits_of_a_small_network_are_predicted_to_the_byte(method):
     profiler = Profiler(make_case(method=method, network="cifar_resnet8", batch_size=24))
-    for module_count in range(1, 5):
-        for split in all_splits(4, module_count):
-            _, rounded = simulate(method, "cifar_resnet8", 24, split)
-            assert predict(profiler, split) == rounded, str(split)
+    for sizes in ((4,), (1, 3), (2, 1, 1), (1, 1, 1, 1)):
+        _, rounded = simulate(method, "cifar_resnet8", 24, Split(sizes))
+        assert predict(profiler, Split(sizes)) == rounded, sizes
 
 
-@pytest.mark.parametrize("method", ["infopro[softmax]", "contsup[R1E]", "dgl+checkpoint[3]", "mlaan", "backlink[l=4]"])
+@pytest.mark.parametrize("method", ["backlink[l=2]", "mlaan"])
+def test_where_losses_reach_further_the_solver_finds_the_least_of_all_simulated_peaks(method):
+    profile = Profiler(make_case(method=method, network="cifar_resnet14", batch_size=24)).profile(3)
+    simulated = min(simulate(method, "cifar_resnet14", 24, split)[1] for split in all_splits(7, 3))
+    solution = Solver(local_modules(profile)).least_peak(3)
+    assert solution.optimal
+    assert solution.predicted_peak_bytes == solution.lower_bound_bytes == simulated
+
+
+def test_copies_that_only_some_numbers_of_modules_have_are_told_apart():
+    # Of the released ResNet-110, only that of 32 modules copies one unit behind 3.15.
+    profiler = Profiler(make_case(method="lam", network="resnet110", batch_size=4))
+    usual, released = profiler.profile(31), profiler.profile(32)
+    different = [
+        unit
+        for unit, (one, other) in enumerate(zip(usual.auxiliaries[0], released.auxiliaries[0], strict=True))
+        if one != other
+    ]
+    assert [profiler.chain.unit_names[unit] for unit in different] == ["layer3.15"]
+
+
+@pytest.mark.parametrize("method", ["contsup[R1E]", "dgl+checkpoint[3]", "mlaan", "backlink[l=4]"])
 def test_random_splits_of_a_network_with_repetitions_are_predicted_to_the_byte(method):
     source = random.Random(0)
     profiler = Profiler(make_case(method=method, network="cifar_resnet38", batch_size=16))

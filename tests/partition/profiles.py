@@ -54,6 +54,38 @@ def residual_profile(unit_count, seed=0, noise=0):
     return CostProfile(base_bytes=40 * MIB, units=tuple(units), head=head, auxiliaries=(tuple(auxiliaries),))
 
 
+def overlapping_profile(unit_count, overlap, seed=0):
+    """The residual chain with losses that reach beyond their module."""
+    plain = residual_profile(unit_count, seed, noise=20)
+    stages = [min(2, 3 * unit // unit_count) for unit in range(unit_count)]
+    outputs = tuple((64, 32, 16)[stage] * MIB for stage in stages)
+    units = []
+    for unit, output, before in zip(plain.units, outputs, (0, *outputs), strict=False):
+        (held, _), gradient = unit.forward[SIDES[0]], unit.gradient_bytes
+        passes = {
+            Pass.INPUT: (before - output, 2 * output),
+            Pass.PARAMETERS: (gradient - held, output),
+            Pass.BOTH: (gradient - held + before, 2 * output),
+        }
+        everywhere = {what: dict.fromkeys(ALL_SIDES, stretch) for what, stretch in passes.items()}
+        units.append(replace(unit, forward=dict.fromkeys(ALL_SIDES, unit.forward[SIDES[0]]), passes=everywhere))
+    between, dropped = {}, {}
+    for sizes in ((1,) * 12, (1, 11), (12,), (3,) * 4, (3, 1, 3, 1, 1, 3), (1, 3, 8), (1, 3, 1, 7), (3, 1, 8), (3, 9)):
+        small = replace(overlap, links=overlap.links[:12])
+        for step in plan_modules(small, Split(sizes)):
+            dropped[step.kind] = (*(0 for _ in {b for u in step.dropped for b in (u.start, u.stop)}), 512)
+            between |= {(scope.kind, number): (0, 1) for scope in step.scopes for number in range(3)}
+    return replace(
+        plain,
+        units=tuple(units),
+        overlap=overlap,
+        windows=plain.auxiliaries,
+        output_bytes=outputs,
+        between=between,
+        dropped=dropped,
+    )
+
+
 def random_profile(
     seed,
     unit_count,
