@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 
-from bench.cost_profile import Kinds, ProfileError, Profiler
+from bench.cost_profile import Kinds, ProfileError, Profiler, bounding_method
 from bench.segments import Placer, with_segments
 from bench.simulator.model import Model, read_model
 from bench.simulator.simulate import Simulation, simulate_case
@@ -282,7 +282,8 @@ def _place(case: Case, model: Model) -> Case:
 def search_by_simulation(case: Case, model: Model | None = None, most: int = 24) -> Balanced:
     """A good split of a method without a profile: heuristics and their neighbours, each simulated; not proven.
 
-    The lower bound is what every split holds all through the step: backbone, its optimizer state, and the batch.
+    The lower bound is that of a method that never holds more, where one is known; else what every split holds all
+    through the step: backbone, its optimizer state, and the batch.
 
     Raises:
         SplitError: the method has no one step, or no one backbone, whose boundaries could be placed.
@@ -291,10 +292,11 @@ def search_by_simulation(case: Case, model: Model | None = None, most: int = 24)
     if parts.sequential or parts.deeper:
         why = "trains modules in rounds" if parts.sequential else "deepens the backbone by the number of modules"
         raise SplitError(f"'{case.method}' {why}: its boundaries are not placed, name a split such as equal or sizes")
-    stand_in = Balancer(replace(case, method="dgl"), model)
+    bounding = bounding_method(case.method)
+    stand_in = Balancer(replace(case, method=bounding or "dgl"), model)
     model = stand_in.model
     count = case.module_count
-    bound = stand_in.profile(count).base_bytes
+    bound = stand_in.least_peak(count).lower_bound_bytes if bounding else stand_in.profile(count).base_bytes
     known: dict[Split, Balanced] = {}
 
     def try_split(split: Split) -> None:

@@ -9,6 +9,7 @@ Bytes are requests rounded to the allocator's blocks of 512. The simulator's all
 equal where no block leaves a rest that is too small to be split off.
 """
 
+import re
 from dataclasses import replace
 
 from bench.overlap_plan import plan_overlapping
@@ -36,7 +37,7 @@ from partition.profile import CostProfile
 from partition.runs import BALANCED, Segments
 from results.record import Case
 
-__all__ = ["Kinds", "ProfileError", "Profiler"]
+__all__ = ["Kinds", "ProfileError", "Profiler", "bounding_method"]
 
 BOTH = Terms()
 
@@ -202,6 +203,22 @@ class Profiler:
             tuple(self.like[unit] for unit in copies[stands_for.get(short, len(self.like) - 1)])
             for short in range(len(self.short.units))
         )
+
+
+def bounding_method(method: str) -> str | None:
+    """A method with a profile whose step never holds more than that of another, for any split; None: none is known.
+
+    The step of ContSup with middle sources is that of [R1E] with more in it: encoders of the middle inputs, what these
+    keep, and the inputs themselves, held longer. Nothing is let go earlier, so that no peak is lower.
+    """
+    bounding = re.sub(r"M[12]R1E", "R1E", method)
+    if bounding == method:
+        return None
+    try:
+        _refuse(bounding, read_spec(bounding).parts)
+    except ProfileError:
+        return None
+    return bounding
 
 
 def find_overlap(chain: Chain, parts: Parts) -> Overlap | None:

@@ -90,7 +90,7 @@ def test_the_policy_is_resolved_where_the_case_is_built():
     assert place_boundaries(replace(case, split_policy="2,2,3")).split_policy == "2,2,3"
 
 
-@pytest.mark.parametrize("method", ["contsup[M1R1E]", "mlm[forwards=repeat]"])
+@pytest.mark.parametrize("method", ["mlm[forwards=repeat]"])
 def test_methods_without_a_profile_are_searched_by_simulation(method):
     case = make_case(method=method, network="resnet32", module_count=3, batch_size=64)
     found = balance(case)

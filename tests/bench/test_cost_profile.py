@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.cases import make_case
-from bench.cost_profile import ProfileError, Profiler
+from bench.cost_profile import ProfileError, Profiler, bounding_method
 from bench.short_chain import shorten
 from bench.simulator.model import read_model
 from bench.simulator.pieces import fold
@@ -86,6 +86,16 @@ def test_where_losses_reach_further_the_solver_finds_the_least_of_all_simulated_
     solution = Solver(local_modules(profile)).least_peak(3)
     assert solution.optimal
     assert solution.predicted_peak_bytes == solution.lower_bound_bytes == simulated
+
+
+def test_context_of_middle_sources_never_holds_less_than_context_without():
+    assert bounding_method("dgl") is bounding_method("contsup[M1R1E]+backlink[l=4]") is None
+    method = bounding_method("contsup[M2R1E,head=0c1f]")
+    assert method == "contsup[R1E,head=0c1f]"
+    profiler = Profiler(make_case(method=method, network="cifar_resnet14", batch_size=16))
+    for sizes in ((1, 1, 1, 1, 1, 2), (2, 1, 1, 1, 2), (3, 4)):
+        _, rounded = simulate("contsup[M2R1E,head=0c1f]", "cifar_resnet14", 16, Split(sizes))
+        assert predict(profiler, Split(sizes)) <= rounded
 
 
 def test_copies_that_only_some_numbers_of_modules_have_are_told_apart():
