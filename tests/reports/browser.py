@@ -1,6 +1,7 @@
 """A headless Chromium over its debugging pipe: as much of the DevTools protocol as the tests of the page need."""
 
 import base64
+import fcntl
 import json
 import os
 import subprocess
@@ -13,24 +14,19 @@ class Browser:
     """A running Chromium with one page; as a context, so that it is gone afterwards."""
 
     def __init__(self, program, profile):
-        theirs_in, self._to = os.pipe()
-        self._from, theirs_out = os.pipe()
-
-        def hand_over():
-            # Chromium reads from 3 and writes to 4; copies first, as the originals may have these numbers.
-            ends = os.dup(theirs_in), os.dup(theirs_out)
-            os.dup2(ends[0], 3)
-            os.dup2(ends[1], 4)
-
+        read_end, self._to = os.pipe()
+        self._from, write_end = os.pipe()
+        # Chromium reads from 3 and writes to 4; from above 9, so that neither is in the other's way.
+        theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read_end, write_end)]
+        redirect = f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]}'
         self._process = subprocess.Popen(
-            [program, *ARGUMENTS, f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", redirect, "bash", program, *ARGUMENTS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            close_fds=False,
-            preexec_fn=hand_over,  # noqa: PLW1509 - the tests start no threads
+            pass_fds=theirs,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        for end in (read_end, write_end, *theirs):
+            os.close(end)
         self._number, self._rest, self._session = 0, b"", None
         self.events = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
