@@ -1,16 +1,18 @@
 """The best boundaries for a case: the solver on its cost profile, beside the usual heuristics, checked by simulation.
 
 The solver is exact in bytes rounded to the allocator's blocks, which no allocated peak is below. Where blocks leave
-rests that are not split off, the allocated peak of a split can be higher than predicted: the best few are simulated,
-and a split is called optimal only where its simulated peak equals the lower bound. Methods whose modules cost what they
-do because of modules further away have no profile: their splits are compared by simulation alone.
+rests that are not split off, the allocated peak of a split can be higher than predicted: splits are simulated in the
+order of their predicted peaks, until none that is left can be better than the best simulated one. That proves it; a
+split is called optimal only where the proof was found. Methods without a profile are searched by simulation alone.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from heapq import merge
 from itertools import pairwise
+from typing import Literal
 
 from bench.cost_profile import Kinds, ProfileError, Profiler, bounding_method
 from bench.segments import Placer, with_segments
@@ -31,8 +33,11 @@ from partition.runs import BALANCED, write_runs
 from partition.solve import BudgetError, Solution, Solver
 from results.record import Case, Readings
 
-TRIED = 6
+TRIED = 12
 """Splits simulated, at most, where the best predicted one does not reach its lower bound."""
+
+Proof = Literal["bound", "enumeration"]
+"""Why no split is better: its peak is the lower bound of all, or all that may be better were simulated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +49,12 @@ class Balanced:
     split: Split
     peak_bytes: int
     """Allocated peak of the simulated case."""
+    predicted_peak_bytes: int | None
+    """From the pieces; None: the method has no profile."""
     lower_bound_bytes: int
     """No split into as many modules has a lower allocated peak."""
+    proof: Proof | None
+    """Of what `optimal` says."""
     readings: Readings
     simulation: Simulation
     unit_names: tuple[str, ...]
@@ -53,7 +62,7 @@ class Balanced:
     @property
     def optimal(self) -> bool:
         """Whether it is proven that no split into as many modules has a lower allocated peak."""
-        return self.peak_bytes == self.lower_bound_bytes
+        return self.proof is not None
 
     def modules(self) -> list[Counter[str]]:
         """For every module, what is alive at its highest point: bytes by kind.
@@ -161,20 +170,44 @@ class Balancer:
         return self.profiler.profile(count)
 
     def verify(self, solution: Solution) -> Balanced:
-        """Simulate a solution and, where it allocates more than predicted, splits close to it; the best of them."""
-        count = solution.split.module_count
-        bound = solution.lower_bound_bytes
-        best: Balanced | None = None
-        for split in self._candidates(solution):
-            predicted = self.evaluate(split)
-            if best is not None and (best.optimal or predicted.predicted_peak_bytes >= best.peak_bytes):
+        """Simulate the solution of least peak and, where it allocates more than predicted, others that may be better.
+
+        Returns:
+            The best that was simulated, with a proof unless `TRIED` splits were not enough for one.
+        """
+        best = self.simulate(solution)
+        if best.proof:
+            return best
+        tried = {solution.split}
+        for candidate in self.candidates(solution.split.module_count):
+            if candidate.predicted_peak_bytes >= best.peak_bytes:
+                return replace(best, proof="enumeration")
+            if len(tried) == TRIED:
                 break
-            found = _simulate(self.place(split), self.model, bound)
-            if best is None or found.peak_bytes < best.peak_bytes:
-                best = found
-        if best is None:
-            raise SplitError(f"no split into {count} modules")
+            if candidate.split not in tried:
+                tried.add(candidate.split)
+                best = min(best, self.simulate(candidate), key=_peak_of)
         return best
+
+    def simulate(self, solution: Solution) -> Balanced:
+        """Simulate one solution."""
+        case = self.place(solution.split)
+        return _simulate(case, self.model, solution.lower_bound_bytes, solution.predicted_peak_bytes)
+
+    def verify_within(self, budget_bytes: int, *, least_overhead: bool) -> Balanced:
+        """The fewest modules, or the least added FLOPs, whose simulated peak fits.
+
+        Raises:
+            BudgetError: nothing fits.
+        """
+        choose = self.least_overhead if least_overhead else self.fewest_modules
+        room = budget_bytes
+        while True:
+            found = self.simulate(choose(room))
+            if found.peak_bytes <= budget_bytes:
+                return found
+            # The allocator takes more than the pieces: ask for as much less.
+            room = min(room - 1, budget_bytes - (found.peak_bytes - (found.predicted_peak_bytes or 0)))
 
     def place(self, split: Split) -> Case:
         """The case with this split, and with the best segments in its modules where they are to be placed."""
@@ -184,13 +217,12 @@ class Balancer:
         runs = place_segments(self.profiler.profile(split.module_count, even=is_even(split)), split)
         return replace(case, method=with_segments(case.method, write_runs(runs)))
 
-    def _candidates(self, solution: Solution) -> Iterable[Split]:
-        """The solution, then the splits with one boundary one unit away, best predicted first."""
-        yield solution.split
-        moved = sorted(
-            (self.evaluate(split) for split in neighbours(solution.split)), key=lambda near: near.predicted_peak_bytes
+    def candidates(self, count: int) -> Iterator[Solution]:
+        """Every split into `count` modules, none before one of lower predicted peak."""
+        return merge(
+            *(solver.candidates(count) for solver in self._solvers_for(count)),
+            key=lambda solution: solution.predicted_peak_bytes,
         )
-        yield from (near.split for near in moved[: TRIED - 1])
 
     def _first_within(self, budget_bytes: int, choose: Callable[[Iterator[Solution]], Solution | None]) -> Solution:
         found = (self.within_budget(count, budget_bytes) for count in range(1, self.most + 1))
@@ -301,7 +333,7 @@ def search_by_simulation(case: Case, model: Model | None = None, most: int = 24)
 
     def try_split(split: Split) -> None:
         if split not in known and len(known) < most:
-            known[split] = _simulate(replace(case, split_policy=str(split)), model, bound)
+            known[split] = _simulate(replace(case, split_policy=str(split)), model, bound, None)
 
     for split in (stand_in.least_peak(count).split, *stand_in.heuristics(count).values()):
         try_split(split)
@@ -314,13 +346,16 @@ def search_by_simulation(case: Case, model: Model | None = None, most: int = 24)
     return min(known.values(), key=_peak_of)
 
 
-def _simulate(case: Case, model: Model, lower_bound_bytes: int) -> Balanced:
+def _simulate(case: Case, model: Model, lower_bound_bytes: int, predicted_peak_bytes: int | None) -> Balanced:
     readings, simulation = simulate_case(case, model)
+    peak = readings.peak_allocated_bytes or 0
     return Balanced(
         case=case,
         split=Split(readings.split_sizes or ()),
-        peak_bytes=readings.peak_allocated_bytes or 0,
+        peak_bytes=peak,
+        predicted_peak_bytes=predicted_peak_bytes,
         lower_bound_bytes=lower_bound_bytes,
+        proof="bound" if peak == lower_bound_bytes else None,
         readings=readings,
         simulation=simulation,
         unit_names=get_network(case.network).unit_names,

@@ -70,6 +70,7 @@ def record_truth(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"), **described, cases=(), workspaces=()
     )
     limit = time_limit * len(cases)
+    cases = _ask("bench.worker:place_cases", cases, time_limit=limit)
     signatures = _ask("bench.worker:list_convolutions", truth, cases, time_limit=limit)
     workspaces = _ask("bench.worker:measure_workspaces", signatures, time_limit=limit)
     return replace(truth, workspaces=workspaces, cases=tuple(_run(case, time_limit) for case in track(cases)))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from bench import least_memory
+from bench.balance import place_boundaries
 from bench.environment import read_environment
 from bench.ground_truth import GroundTruth
 from bench.isolate import Report
@@ -83,6 +84,11 @@ def describe_device(report: Report) -> dict[str, Any]:
         "allocator": environment.allocator_settings or "",
         "context_bytes": held[2] if held else None,
     }
+
+
+def place_cases(cases: Sequence[Case]) -> list[Case]:
+    """Cases with the sizes that `balanced` means, so that what is measured is what is simulated."""
+    return [place_boundaries(case) for case in cases]
 
 
 def list_convolutions(truth: GroundTruth, cases: Sequence[Case], report: Report) -> list[ConvolutionSignature]:

@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from bench.cases import CaseError, make_case
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from results.record import Case
 
 BAR_WIDTH = 40
+CURVE_WIDTH, SIZES_WIDTH = 24, 24
 BARS = {"activations": "█", "auxiliary": "▓", "context": "▒", "transient": "░"}
 """What a module's bar is made of; the rest of its memory is held all through the step or left by earlier modules."""
 TRANSIENT = ("temporary", "workspace")
@@ -95,6 +96,8 @@ def split(
 
     model = read_model(device_profile, workspace=workspace)
     if places_segments:
+        if figure is not None:
+            raise CaseError("--figure draws modules, not checkpointed segments: leave it out")
         print_segments(case, model, count=segments, budget_bytes=budget_bytes, as_json=as_json)
         return
     try:
@@ -105,8 +108,8 @@ def split(
         _print_one(case, search_by_simulation(case, model), None, figure, as_json=as_json)
         return
     if budget_bytes is not None:
-        choose = balancer.least_overhead if least_overhead else balancer.fewest_modules
-        _print_one(case, balancer.verify(choose(budget_bytes)), balancer, figure, as_json=as_json)
+        found = balancer.verify_within(budget_bytes, least_overhead=least_overhead)
+        _print_one(case, found, balancer, figure, as_json=as_json, budget_bytes=budget_bytes)
     elif count is None:
         _print_all(case, balancer, figure, as_json=as_json)
     else:
@@ -135,7 +138,13 @@ def _read_count(text: str) -> int | None:
 
 
 def _print_one(
-    case: "Case", found: "Balanced", balancer: "Balancer | None", figure: Path | None, *, as_json: bool
+    case: "Case",
+    found: "Balanced",
+    balancer: "Balancer | None",
+    figure: Path | None,
+    *,
+    as_json: bool,
+    budget_bytes: int | None = None,
 ) -> None:
     count = found.split.module_count
     rivals = {}
@@ -144,15 +153,18 @@ def _print_one(
     names = found.unit_names
     modules = found.modules()
     facts: dict[str, Any] = {
-        "method": case.method,
+        "method": found.case.method,
         "network": case.network,
         "module_count": count,
+        "budget_bytes": budget_bytes,
         "batch_size": case.batch_size,
         "split_sizes": list(found.split.sizes),
         "last_units": [names[last].removeprefix("layer") for last in found.split.last_units[:-1]],
-        "predicted_peak_allocated_bytes": found.peak_bytes,
+        "predicted_peak_allocated_bytes": found.predicted_peak_bytes,
+        "simulated_peak_allocated_bytes": found.peak_bytes,
         "lower_bound_bytes": found.lower_bound_bytes,
         "optimal": found.optimal,
+        "proof": found.proof,
         "module_bytes": [sum(parts.values()) for parts in modules],
         "module_categories": [dict(parts) for parts in modules],
         "theoretical_overhead": found.readings.theoretical_overhead,
@@ -190,7 +202,7 @@ def _draw_modules(case: "Case", found: "Balanced", modules: "list[Counter[str]]"
     draw_bars([panel], path)
 
 
-def _draw_curve(case: "Case", solutions: "Iterable[Solution]", path: Path) -> None:
+def _draw_curve(case: "Case", solutions: "list[Solution]", path: Path) -> None:
     from reports.charts import draw_chart  # noqa: PLC0415 - as above
     from reports.panels import PEAKS, Panel, Point, Series  # noqa: PLC0415
 
@@ -207,7 +219,7 @@ def _print_facts(facts: dict[str, Any], modules: "list[Counter[str]]") -> None:
     from reports.units import format_change, format_percent, memory_unit  # noqa: PLC0415
 
     console = Console()
-    peak, bound = facts["predicted_peak_allocated_bytes"], facts["lower_bound_bytes"]
+    peak, bound = facts["simulated_peak_allocated_bytes"], facts["lower_bound_bytes"]
     unit, show = memory_unit(peak)
     console.print(
         f"{facts['method']} · {facts['network']} · K={facts['module_count']} · batch {facts['batch_size']}",
@@ -215,16 +227,22 @@ def _print_facts(facts: dict[str, Any], modules: "list[Counter[str]]") -> None:
         highlight=False,
         markup=False,
     )
-    proof = "optimal: the lower bound" if facts["optimal"] else f"{format_change(peak / bound - 1)} of the lower bound"
+    above = f"{format_change(peak / bound - 1)} of the lower bound, {show(bound)} {unit}"
+    proof = {"bound": "optimal: the lower bound", "enumeration": f"optimal: all below simulated; {above}"}.get(
+        facts["proof"], above
+    )
+    if facts["budget_bytes"] is not None:
+        proof = f"within {show(facts['budget_bytes'])} {unit}"
     lines = Table(box=None, pad_edge=False, show_header=False)
     lines.add_row("[bold]sizes[/bold]", ",".join(map(str, facts["split_sizes"])))
     lines.add_row("[bold]last units[/bold]", ",".join(facts["last_units"]) or "-")
-    lines.add_row("[bold]peak allocated[/bold]", f"{show(peak)} {unit}, {proof} ({show(bound)} {unit})")
+    lines.add_row("[bold]peak allocated[/bold]", f"{show(peak)} {unit} simulated, {proof}")
     lines.add_row("[bold]extra FLOPs[/bold]", f"{format_percent(facts['theoretical_overhead'])} of the backbone's")
     for name, rival in facts["heuristics"].items():
         other = rival["predicted_peak_allocated_bytes"]
         sizes = ",".join(map(str, rival["split_sizes"]))
-        lines.add_row(f"[bold]{name}[/bold]", f"{show(other)} {unit}, {format_change(other / peak - 1)} ({sizes})")
+        lines.add_row(f"[bold]{name}[/bold]", f"{show(other)} {unit} predicted, {format_change(other / peak - 1)}")
+        lines.add_row("", f"[dim]{sizes}[/dim]")
     console.print(lines, highlight=False)
     console.print()
     table = Table("module", "units", unit, "", box=None, pad_edge=False, header_style="bold")
@@ -252,49 +270,77 @@ def _bar(parts: "Counter[str]", longest: int) -> str:
 
 
 def _print_all(case: "Case", balancer: "Balancer", figure: Path | None, *, as_json: bool) -> None:
-    solutions = [balancer.least_peak(count) for count in range(1, balancer.most + 1)]
+    """The curve of all K: predicted, and the best of all simulated."""
+    progress = Console(stderr=True)
+    solutions = [
+        balancer.least_peak(count)
+        for count in track(
+            range(1, balancer.most + 1),
+            description="splits",
+            console=progress,
+            disable=as_json or not progress.is_terminal,
+            transient=True,
+        )
+    ]
+    best = min(solutions, key=lambda solution: (solution.predicted_peak_bytes, solution.added_flops))
+    found = balancer.verify(best)
+    rows = [_row(solution, balancer) for solution in solutions]
+    rows[found.split.module_count - 1] |= {
+        "split_sizes": list(found.split.sizes),
+        "simulated_peak_allocated_bytes": found.peak_bytes,
+    }
     if figure is not None:
         _draw_curve(case, solutions, figure)
     if as_json:
-        backbone = balancer.profile(1).backbone_flops
-        typer.echo(json.dumps([_row(solution, backbone) for solution in solutions], indent=2))
+        typer.echo(json.dumps(rows, indent=2))
         return
-    _print_curve(case, solutions, balancer.profile(1).backbone_flops)
+    _print_curve(case, rows, found.split.module_count, found.readings.workspace)
 
 
-def _row(solution: "Solution", backbone_flops: int) -> dict[str, Any]:
+def _row(solution: "Solution", balancer: "Balancer") -> dict[str, Any]:
+    profile = balancer.profile(solution.split.module_count)
     return {
         "module_count": solution.split.module_count,
         "split_sizes": list(solution.split.sizes),
         "predicted_peak_allocated_bytes": solution.predicted_peak_bytes,
+        "simulated_peak_allocated_bytes": None,
         "lower_bound_bytes": solution.lower_bound_bytes,
         "optimal": solution.optimal,
         "module_bytes": list(solution.module_bytes),
-        "theoretical_overhead": solution.added_flops / backbone_flops,
+        "added_flops": solution.added_flops,
+        "backbone_flops": profile.backbone_flops,
+        # Recomputation counts by its share of the step there, which the pieces do not know.
+        "theoretical_overhead": None if profile.segments else solution.added_flops / profile.backbone_flops,
     }
 
 
-def _print_curve(case: "Case", solutions: "Iterable[Solution]", backbone_flops: int) -> None:
+def _print_curve(case: "Case", rows: list[dict[str, Any]], best: int, workspace: str | None) -> None:
     from reports.units import format_percent, memory_unit  # noqa: PLC0415
 
-    rows = [_row(solution, backbone_flops) for solution in solutions]
     largest = max(row["predicted_peak_allocated_bytes"] for row in rows)
-    least = min(row["predicted_peak_allocated_bytes"] for row in rows)
     unit, show = memory_unit(largest)
     console = Console()
     console.print(
         f"{case.method} · {case.network} · batch {case.batch_size}", style="bold", highlight=False, markup=False
     )
     table = Table("K", unit, "", "extra FLOPs", "sizes", box=None, pad_edge=False, header_style="bold")
+    table.columns[1].justify = table.columns[3].justify = "right"
     for row in rows:
-        peak = row["predicted_peak_allocated_bytes"]
-        bar = "█" * max(1, round(BAR_WIDTH * peak / largest)) + (" least" if peak == least else "")
-        sizes = ",".join(map(str, row["split_sizes"]))
-        table.add_row(str(row["module_count"]), show(peak), bar, format_percent(row["theoretical_overhead"]), sizes)
+        count, peak = row["module_count"], row["predicted_peak_allocated_bytes"]
+        bar = "█" * max(1, round(CURVE_WIDTH * peak / largest)) + (" least" if count == best else "")
+        extra = format_percent(row["added_flops"] / row["backbone_flops"])
+        table.add_row(str(count), show(peak), bar, extra, _shorten(row["split_sizes"]))
     console.print(table, highlight=False)
+    simulated = rows[best - 1]["simulated_peak_allocated_bytes"]
     console.print(
-        "Predicted from the pieces of a few simulated steps, in the allocator's blocks of 512 bytes; `peakbench split` "
-        "with one K simulates its split as well.",
+        f"Peaks are predicted from the pieces of a few simulated steps; the least, of K={best}, was simulated: "
+        f"{show(simulated)} {unit} allocated. Extra FLOPs: forwards of auxiliary and context networks, and those run "
+        f"again, over the backbone's. Convolution workspaces: {workspace}. All sizes: --json; one K: --modules.",
         style="dim",
         highlight=False,
     )
+
+
+def _shorten(sizes: list[int]) -> str:
+    text = ",".join(map(str, sizes))
+    return text if len(text) <= SIZES_WIDTH else text[: SIZES_WIDTH - 2].rsplit(",", 1)[0] + ",.."
