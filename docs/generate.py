@@ -7,18 +7,15 @@ python docs/generate.py --check    say which are out of date; exit code 1 if any
 import re
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
-from bench.balance import Balancer
-from bench.cases import make_case
 from bench.ground_truth import read_ground_truth
 from bench.validate import Comparison, summarise
 from bench.worker import simulate_truth
-from docs import cards, papers
+from docs import cards, hand_placed, papers, splits
 from docs.simulations import Asked, answer, prepare
 from docs.tables import write_table
-from reports.units import format_change, format_gib, format_percent
+from reports.units import format_gib, format_percent
 from results.schema import SCHEMA
 
 ROOT = Path(__file__).parents[1]
@@ -68,55 +65,6 @@ def example() -> str:
     return f"```python\n{(ROOT / 'tests/example_plugin/peakbench_predsim.py').read_text()}```"
 
 
-@cache
-def infopro_balancer() -> Balancer:
-    """The solver for InfoPro on ResNet-110."""
-    return Balancer(make_case(method="infopro[softmax]", network="resnet110"))
-
-
-def splits() -> str:
-    """Best splits of ResNet-110 beside equal and heuristic ones."""
-    balancer, rows = infopro_balancer(), []
-    for count in (2, 3, 4, 8, 16, 38, 55):
-        found = balancer.verify(balancer.least_peak(count))
-        others = {name: balancer.evaluate(s).predicted_peak_bytes for name, s in balancer.heuristics(count).items()}
-        sizes = str(found.split) if count <= 8 else str(found.split)[:15] + ".."  # noqa: PLR2004 - a narrow column
-        rows.append(
-            [
-                str(count),
-                f"`{sizes}`",
-                format_gib(found.peak_bytes),
-                "yes" if found.optimal else format_change(found.peak_bytes / found.lower_bound_bytes - 1),
-                format_change(others["equal units"] / found.peak_bytes - 1),
-                format_change(min(others.values()) / found.peak_bytes - 1),
-                f"+{format_percent(found.readings.theoretical_overhead)}",
-            ]
-        )
-    return write_table(["K", "sizes", "peak GiB", "proven", "equal split", "best heuristic", "extra FLOPs"], rows)
-
-
-def unit_costs() -> str:
-    """A bar per unit of ResNet-110, and the boundaries of its best split into four."""
-    balancer = infopro_balancer()
-    kept = [max(net for net, _ in unit.forward.values()) / 2**20 for unit in balancer.profile(4).units]
-    left, bottom, width, tall = 48, 168, 10, 140
-    scale = tall / max(kept)
-    lines = [
-        f'<text x="{left - 6}" y="{bottom + 4 - label * scale:.1f}" text-anchor="end">{label}</text>'
-        for label in (0, round(max(kept) / 2), round(max(kept)))
-    ]
-    for unit, size in enumerate(kept):
-        x, y = left + unit * width, bottom - size * scale
-        lines.append(f'<rect x="{x}" y="{y:.1f}" width="{width - 2}" height="{size * scale:.1f}" fill="#4878a8"/>')
-    names = balancer.profiler.chain.unit_names
-    for last in balancer.least_peak(4).split.last_units[:-1]:
-        x = left + (last + 1) * width - 1
-        lines.append(f'<path d="M{x} 12V{bottom + 6}" stroke="#c04030" stroke-width="1.5" stroke-dasharray="4 2"/>')
-        lines.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle" fill="#c04030">{names[last][5:]}</text>')
-    lines.append('<text x="4" y="10">MiB kept for the backward, by unit; dashed: last units for K = 4</text>')
-    return "\n".join(lines)
-
-
 def ground_truth() -> str:
     """Errors of the simulator beside every file of `results/reference`, in the steady step."""
     rows = []
@@ -138,8 +86,10 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "resnet110": ("README.md", resnet110),
     "ground truth": ("docs/simulator.md", ground_truth),
     "schema": ("docs/schema.md", schema),
-    "splits": ("docs/splits.md", splits),
-    "unit costs": ("docs/splits.svg", unit_costs),
+    "splits": ("docs/splits.md", splits.splits),
+    "segments": ("docs/splits.md", splits.segments),
+    "hand-placed splits": ("docs/splits.md", hand_placed.hand_placed),
+    "unit costs": ("docs/splits.svg", splits.unit_costs),
     "definitions": ("docs/papers.md", papers.definitions),
     "cells": ("docs/papers.md", papers.cells),
     "shared": ("docs/papers.md", papers.shared),
