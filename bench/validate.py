@@ -64,16 +64,16 @@ def record_truth(
     Raises:
         ValidationError: there is no CUDA device, or a case cannot be simulated.
     """
-    cases = list(cases)
     described = _ask("bench.worker:describe_device", time_limit=120.0, missing=True)
     truth = GroundTruth(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"), **described, cases=(), workspaces=()
     )
-    limit = time_limit * len(cases)
-    cases = _ask("bench.worker:place_cases", cases, time_limit=limit)
-    signatures = _ask("bench.worker:list_convolutions", truth, cases, time_limit=limit)
+    asked = list(cases)
+    limit = time_limit * len(asked)
+    placed: list[Case] = _ask("bench.worker:place_cases", asked, time_limit=limit)
+    signatures = _ask("bench.worker:list_convolutions", truth, placed, time_limit=limit)
     workspaces = _ask("bench.worker:measure_workspaces", signatures, time_limit=limit)
-    return replace(truth, workspaces=workspaces, cases=tuple(_run(case, time_limit) for case in track(cases)))
+    return replace(truth, workspaces=workspaces, cases=tuple(_run(case, time_limit) for case in track(placed)))
 
 
 def _run(case: Case, time_limit: float) -> TrueCase:

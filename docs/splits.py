@@ -51,13 +51,7 @@ def segments() -> str:
     asked.append(("any number", best))
     asked += [(f"within {gib} GiB", placer.within_budget(gib * 2**30)) for gib in (2, 4)]
     rows = [
-        [
-            f"{name}: {len(runs)} equal" if "equal" not in name else name,
-            shorten(write_runs(runs), "."),
-            format_gib(peak),
-            "",
-            "",
-        ]
+        [name, shorten(write_runs(runs), "."), format_gib(peak), "", ""]
         for name, (runs, peak) in placer.rules().items()
     ]
     for name, solution in asked:
@@ -87,8 +81,8 @@ def unit_costs() -> str:
     kept = [max(net for net, _ in unit.forward.values()) / 2**20 for unit in balancer.profile(4).units]
     names = [name.removeprefix("layer") for name in balancer.profiler.chain.unit_names]
     scale, right = TALL / max(kept), LEFT + len(kept) * WIDTH
-    lines = [f'<rect width="100%" height="100%" fill="white"/><text x="{LEFT}" y="14">MiB that each unit keeps for '
-             "the backward</text>"]  # fmt: skip
+    lines = ['<rect width="100%" height="100%" fill="white"/>']
+    lines.append(f'<text x="{LEFT}" y="14">MiB that each unit keeps for the backward</text>')
     for label in (0, round(max(kept) / 2), round(max(kept))):
         y = BOTTOM - label * scale
         lines.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')

@@ -69,17 +69,29 @@ def split(
 
     Example:  peakbench split resnet110 --modules 4 --figure modules.svg
     """
-    count = _read_count(modules)
-    budget_bytes = read_bytes(budget)
-    if budget is not None and count is not None:
-        raise CaseError("a budget decides the number of modules: leave out --modules or --budget")
-    if least_overhead and budget is None:
-        raise CaseError("--least-overhead needs a --budget: without one, one module adds nothing")
-    places_segments = _places_segments(method)
-    if segments is not None and (not places_segments or budget is not None):
-        raise CaseError("--segments goes with --method checkpoint, and without a --budget, which decides their number")
-    if places_segments:
-        _check_segments(count, figure)
+    count, budget_bytes, places_segments = _read_count(modules), read_bytes(budget), _places_segments(method)
+    wrongs = (
+        (
+            budget is not None and count is not None,
+            "a budget decides the number of modules: leave out --modules or --budget",
+        ),
+        (least_overhead and budget is None, "--least-overhead needs a --budget: without one, one module adds nothing"),
+        (
+            segments is not None and (not places_segments or budget is not None),
+            "--segments goes with --method checkpoint, and without a --budget, which decides their number",
+        ),
+        (
+            places_segments and (count or 1) > 1,
+            "checkpointing trains the network as one module: use --segments instead of --modules",
+        ),
+        (
+            places_segments and figure is not None,
+            "--figure draws modules, not checkpointed segments: leave it out",
+        ),
+    )
+    for wrong, why in wrongs:
+        if wrong:
+            raise CaseError(why)
     case = make_case(
         method=method,
         network=network,
@@ -96,8 +108,6 @@ def split(
 
     model = read_model(device_profile, workspace=workspace)
     if places_segments:
-        if figure is not None:
-            raise CaseError("--figure draws modules, not checkpointed segments: leave it out")
         print_segments(case, model, count=segments, budget_bytes=budget_bytes, as_json=as_json)
         return
     try:
