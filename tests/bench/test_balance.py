@@ -12,8 +12,7 @@ from bench.balance import Balancer, balance, neighbours, place_boundaries
 from bench.cases import make_case
 from bench.cost_profile import Profiler
 from bench.simulator.simulate import simulate_case
-from bench.splits import find_split
-from bench.workloads.networks import get_network
+from docs.hand_placed import BOUNDARIES, read_recorded
 from methods.engine import is_even
 from partition import Split
 from partition.memory import step_memory
@@ -25,13 +24,6 @@ class Done(NamedTuple):
     code: int
     output: str
     errors: str
-
-
-# Boundaries placed by hand for balanced memory, `InfoPro_balanced_memory` of the configuration released with InfoPro.
-BY_HAND = {
-    "resnet110": {2: "1.14", 3: "1.9,2.2", 4: "1.6,1.14,2.8"},
-    "resnet110@96": {2: "1.14", 3: "1.8,2.1", 4: "1.6,1.14,2.8"},
-}
 
 
 def test_a_balanced_split_has_the_least_simulated_peak_of_all():
@@ -59,13 +51,74 @@ def test_loss_weights_that_depend_on_evenness_do_not_mislead():
     assert balancer._solvers_for(4)[0].least_peak(4).predicted_peak_bytes <= even
 
 
-@pytest.mark.parametrize("network", BY_HAND)
-def test_boundaries_placed_by_hand_are_never_better(network):
-    batch_size = 128 if network.endswith("@96") else 1024
-    balancer = Balancer(make_case(method="infopro[contrast]", network=network, batch_size=batch_size))
-    for count, last_units in BY_HAND[network].items():
-        by_hand = balancer.evaluate(find_split(last_units, get_network(network), count))
-        assert balancer.least_peak(count).predicted_peak_bytes <= by_hand.predicted_peak_bytes
+def test_boundaries_placed_by_hand_are_never_better_under_torch_s_own_allocator():
+    rows = read_recorded()
+    assert len(rows) == len(BOUNDARIES)
+    for row in rows:
+        theirs, ours = int(row["their_bytes"]), int(row["our_bytes"])
+        assert ours <= theirs, row
+        assert (row["theirs"] == row["ours"]) == (ours == theirs), row
+
+
+def test_recorded_splits_are_those_that_the_solver_gives():
+    rows = [row for row in read_recorded() if (row["method"], row["network"]) == ("infopro[contrast]", "resnet110")]
+    balancer = Balancer(make_case(method="infopro[contrast]", network="resnet110"))
+    for row in rows:
+        best = balancer.least_peak(len(row["ours"].split(",")))
+        assert str(best.split) == row["ours"]
+        assert best.predicted_peak_bytes == int(row["our_bytes"])
+        theirs = Split(tuple(map(int, row["theirs"].split(","))))
+        assert balancer.evaluate(theirs).predicted_peak_bytes == int(row["their_bytes"])
+
+
+def test_of_equally_good_splits_the_cheapest_and_then_the_most_even_is_taken():
+    case = make_case(method="dgl", network="cifar_resnet14", batch_size=64)
+    balancer = Balancer(case)
+    count = 4
+    best = balancer.least_peak(count)
+    ranks = {}
+    for split in all_splits(7, count):
+        if balancer.evaluate(split).predicted_peak_bytes == best.predicted_peak_bytes:
+            readings, _ = simulate_case(replace(case, module_count=count, split_policy=str(split)))
+            ranks[split] = readings.training_flops, sum(size**2 for size in split.sizes)
+    assert len(ranks) > 1, "only one split is as good: nothing is decided here"
+    assert ranks[best.split] == min(ranks.values())
+
+
+def test_where_the_allocator_takes_more_the_splits_that_may_be_better_are_simulated(monkeypatch):
+    balancer = Balancer(make_case(method="dgl", network="cifar_resnet14", batch_size=64))
+    predicted = sorted(balancer.evaluate(split).predicted_peak_bytes for split in all_splits(7, 3))
+    least = balancer.least_peak(3)
+    rest = predicted[2] + 512 - predicted[0]
+    simulate, seen = balancer.simulate, []
+
+    def with_a_rest(solution):
+        seen.append(solution.predicted_peak_bytes)
+        found = simulate(solution)
+        return replace(found, peak_bytes=found.peak_bytes + rest, proof=None)
+
+    monkeypatch.setattr(balancer, "simulate", with_a_rest)
+    found = balancer.verify(least)
+    assert found.proof == "enumeration"
+    assert found.peak_bytes == least.predicted_peak_bytes + rest
+    assert seen == sorted(seen)
+    assert len(seen) == sum(peak < found.peak_bytes for peak in predicted)
+
+
+def test_a_budget_is_one_for_what_the_allocator_takes(monkeypatch):
+    balancer = Balancer(make_case(method="dgl", network="cifar_resnet14", batch_size=64))
+    peaks = [balancer.least_peak(count).predicted_peak_bytes for count in range(1, 8)]
+    budget, rest = peaks[1], 2**20
+    assert balancer.verify_within(budget, least_overhead=False).split.module_count == 2
+    simulate = balancer.simulate
+    monkeypatch.setattr(
+        balancer,
+        "simulate",
+        lambda solution: replace(found := simulate(solution), peak_bytes=found.peak_bytes + rest),
+    )
+    assert balancer.verify_within(budget, least_overhead=False).peak_bytes <= budget
+    with pytest.raises(BudgetError):
+        balancer.verify_within(min(peaks), least_overhead=True)
 
 
 def test_budgets_are_met_with_the_fewest_modules_or_the_least_overhead():
