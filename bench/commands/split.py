@@ -86,7 +86,7 @@ def split(
         ),
         (
             places_segments and figure is not None,
-            "--figure draws modules, not checkpointed segments: leave it out",
+            "--figure draws local modules; of checkpointed segments there is none yet",
         ),
     )
     for wrong, why in wrongs:
@@ -130,13 +130,6 @@ def _places_segments(method: str) -> bool:
     """Whether a method checkpoints a network that is one module."""
     parts = read_spec(method).parts
     return parts.local_loss is None and parts.segments is not None
-
-
-def _check_segments(module_count: int | None, figure: Path | None) -> None:
-    if figure is not None:
-        raise CaseError("--figure draws local modules; of checkpointed segments there is none yet")
-    if module_count is not None and module_count > 1:
-        raise CaseError("checkpointing trains the network as one module: use --segments instead of --modules")
 
 
 def _read_count(text: str) -> int | None:
