@@ -312,10 +312,12 @@ def _place(case: Case, model: Model) -> Case:
 
 
 def search_by_simulation(case: Case, model: Model | None = None, most: int = 24) -> Balanced:
-    """A good split of a method without a profile: heuristics and their neighbours, each simulated; not proven.
+    """A good split of a method without a profile: heuristics and their neighbours, each simulated.
 
-    The lower bound is that of a method that never holds more, where one is known; else what every split holds all
-    through the step: backbone, its optimizer state, and the batch.
+    Where a method is known that never holds more with the same split, its lower bound is one here too, and splits are
+    first simulated in the order of its peaks: once those left are no better there than the best is here, that is
+    proven. Else the lower bound is what every split holds all through the step: backbone, its optimizer state, and the
+    batch.
 
     Raises:
         SplitError: the method has no one step, or no one backbone, whose boundaries could be placed.
@@ -326,24 +328,34 @@ def search_by_simulation(case: Case, model: Model | None = None, most: int = 24)
         raise SplitError(f"'{case.method}' {why}: its boundaries are not placed, name a split such as equal or sizes")
     bounding = bounding_method(case.method)
     stand_in = Balancer(replace(case, method=bounding or "dgl"), model)
-    model = stand_in.model
     count = case.module_count
     bound = stand_in.least_peak(count).lower_bound_bytes if bounding else stand_in.profile(count).base_bytes
     known: dict[Split, Balanced] = {}
 
     def try_split(split: Split) -> None:
         if split not in known and len(known) < most:
-            known[split] = _simulate(replace(case, split_policy=str(split)), model, bound, None)
+            known[split] = _simulate(replace(case, split_policy=str(split)), stand_in.model, bound, None)
 
+    for candidate in stand_in.candidates(count) if bounding else ():
+        best = min(known.values(), key=_peak_of, default=None)
+        if best is not None and candidate.predicted_peak_bytes >= best.peak_bytes:
+            return replace(best, proof=best.proof or "enumeration")
+        if len(known) == TRIED:
+            break
+        try_split(candidate.split)
     for split in (stand_in.least_peak(count).split, *stand_in.heuristics(count).values()):
         try_split(split)
-    while len(known) < most:
+    _walk(known, try_split)
+    return min(known.values(), key=_peak_of)
+
+
+def _walk(known: dict[Split, Balanced], try_split: Callable[[Split], None]) -> None:
+    """Try the neighbours of the best split known, as long as that makes splits known."""
+    before = 0
+    while len(known) > before:
         before = len(known)
         for split in neighbours(min(known.values(), key=_peak_of).split):
             try_split(split)
-        if len(known) == before:
-            break
-    return min(known.values(), key=_peak_of)
 
 
 def _simulate(case: Case, model: Model, lower_bound_bytes: int, predicted_peak_bytes: int | None) -> Balanced:

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import pytest
@@ -150,6 +151,20 @@ def test_methods_without_a_profile_are_searched_by_simulation(method):
     equal, _ = simulate_case(case)
     assert found.peak_bytes <= equal.peak_allocated_bytes
     assert not found.optimal
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_middle_sources_are_proven_by_the_bounds_of_context_without(count):
+    case = make_case(method="contsup[M1R1E]", network="cifar_resnet14", module_count=count, batch_size=64)
+    found = balance(case)
+    peaks = [
+        simulate_case(replace(case, split_policy=",".join(map(str, sizes))))[0].peak_allocated_bytes
+        for sizes in product(range(1, 6), repeat=count)
+        if sum(sizes) == 7
+    ]
+    assert found.lower_bound_bytes <= min(peaks)
+    assert found.peak_bytes == min(peaks)
+    assert found.optimal
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def test_a_suite_runs_resumes_and_reports_from_any_directory(tmp_path, monkeypat
     suite.write_text(
         '[[grid]]\nnetworks = ["cifar_resnet8"]\nmethods = ["e2e"]\nmodules = [1]\nbatch_size = 64\n'
         'cpu_batch_size = 4\n[[grid]]\nnetworks = ["cifar_resnet8"]\nmethods = ["dgl", "contsup[E]"]\nmodules = [2]\n'
-        "batch_size = 64\ncpu_batch_size = 4\n[timing]\nminimum_pairs = 4\nmaximum_pairs = 4\n"
+        "batch_size = 64\ncpu_batch_size = 4\n[timing]\nminimum_pairs = 4\nmaximum_pairs = 4\nmaximum_seconds = 0.3\n"
     )
     command = [sys.executable, "-P", "-m", "bench"]
     environment = ENVIRONMENT | {"PEAKBENCH_LOCK_FOLDER": str(tmp_path)}

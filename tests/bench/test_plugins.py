@@ -35,6 +35,7 @@ cpu_batch_size = 8
 [timing]
 minimum_pairs = 2
 maximum_pairs = 2
+maximum_seconds = 0.3
 """
 MINE = """
 from methods.api import HEAD, Method

@@ -95,7 +95,7 @@ def test_the_command_shows_every_round():
 
 @pytest.mark.parametrize("method", ["asy_infopro[softmax,cache=store]", "boostresnet", "dib"])
 def test_a_measurement_takes_one_step_of_every_round(method):
-    limits = Limits(minimum_pairs=4, maximum_pairs=4, maximum_seconds=20.0)
+    limits = Limits(minimum_pairs=4, maximum_pairs=4, maximum_seconds=0.3)
     readings = measure(case_of(method), "cpu", limits, None, lambda phase: None)
     assert len(readings.step_seconds) >= 4
     assert readings.last_loss < readings.first_loss
