@@ -97,7 +97,7 @@ def test_a_suite_measures_at_its_own_batch_on_a_gpu_and_a_smaller_one_on_a_cpu()
     suite = load_suite("cifar")
     assert {case.batch_size for case in suite.simulated_cases()} == {1024}
     assert {case.batch_size for case in suite.measured_cases("cuda")} == {1024}
-    assert max(case.batch_size for case in suite.measured_cases("cpu")) == 64
+    assert max(case.batch_size for case in suite.measured_cases("cpu")) == 16
 
 
 def test_a_suite_file_of_ones_own_is_read(tmp_path: Path):
