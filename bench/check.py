@@ -1,19 +1,15 @@
 """Simulates a suite for a baseline: every case in a process of its own, side by side."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.isolate import run_isolated
+from bench.isolate import Outcome, run_isolated
+from bench.side_by_side import isolate_each
 from results.baseline import Baseline, Entry
 from results.record import Case, Environment
 
 if TYPE_CHECKING:
     from bench.isolate import Report
-
-MOST_PROCESSES = 8
 
 
 class CheckError(RuntimeError):
@@ -57,19 +53,20 @@ def simulate_suite(name: str, cases: Sequence[Case], time_limit: float, observe:
         raise CheckError(f"torch does not start: {asked.message}")
     environment: Environment = asked.result
 
-    def one(case: Case) -> Entry:
-        outcome = run_isolated("bench.check:simulate_entry", case, time_limit=time_limit)
+    entries: dict[Case, Entry] = {}
+    for case, outcome in isolate_each("bench.check:simulate_entry", cases, time_limit=time_limit):
+        entries[case] = _to_entry(case, outcome)
         observe()
-        if outcome.status == "ok":
-            return outcome.result
-        return Entry(case=case, status=outcome.status, message=outcome.message)
-
-    with ThreadPoolExecutor(max_workers=min(len(os.sched_getaffinity(0)), MOST_PROCESSES)) as pool:
-        entries = tuple(pool.map(partial(one), cases))
     return Baseline(
         suite=name,
         torch_version=environment.torch_version,
         simulator_version=environment.simulator_version,
         device_name=environment.device_name,
-        entries=entries,
+        entries=tuple(entries[case] for case in cases),
     )
+
+
+def _to_entry(case: Case, outcome: Outcome) -> Entry:
+    if outcome.status == "ok":
+        return outcome.result
+    return Entry(case=case, status=outcome.status, message=outcome.message)

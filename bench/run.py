@@ -4,7 +4,6 @@ Simulations run side by side, and so do measurements on several GPUs, one case o
 on a CPU run one after the other, with nothing else running.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing
@@ -17,12 +16,9 @@ from bench.devices import Device, DeviceError, Machine, hold
 from bench.isolate import Stop
 from bench.jobs import Job, Settings
 from bench.schedule import estimate_seconds_left, expect_seconds, order_longest_first
-from bench.side_by_side import Begun, Ended, work_side_by_side
+from bench.side_by_side import Begun, Ended, count_processes, work_side_by_side
 from results.record import Environment, Measurement
 from results.store import open_run
-
-MOST_PROCESSES = 8
-"""Simulations side by side; each takes some 0.4 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +159,7 @@ class _Watch:
         seen: list[Measurement],
     ) -> None:
         self.rows: dict[Job, Measurement] = {}
-        simulating = [Place(name=f"simulation {n + 1}") for n in range(min(_count_cores(), MOST_PROCESSES))]
+        simulating = [Place(name=f"simulation {n + 1}") for n in range(count_processes())]
         measuring = [Place(name=device.place, device=device) for device in machine.devices]
         self.stages = (simulating, measuring)
         self._jobs, self._settings, self._clock, self._seen = jobs, settings, clock, seen
@@ -210,7 +206,3 @@ class _Watch:
             waiting = [expected[job] for job in jobs if job not in begun]
             left += estimate_seconds_left(waiting, [begun[job] for job in jobs if job in begun], len(places))
         return left
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0))

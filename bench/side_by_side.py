@@ -1,18 +1,22 @@
 """Does jobs in several places at once, one in each, the next one wherever a place is free."""
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from bench.isolate import Stop
+from bench.isolate import Outcome, Stop, run_isolated
 
 J = TypeVar("J")
 P = TypeVar("P")
 R = TypeVar("R")
+
+MOST_PROCESSES = 8
+"""At once, however many cores there are; each takes some 0.4 GB."""
 
 Hold = Callable[[P, Callable[[], bool], Callable[[str], object]], AbstractContextManager[int | None]]
 """Of a place, whether it is still wanted, and whom to tell of a wait: a context in which the place may be used; it
@@ -106,3 +110,31 @@ class _Team(Generic[J, P, R]):
             return
         self.news.put(Begun(job, place))
         self.news.put(Ended(job, place, self.do(job, place, held, self.stop)))
+
+
+def count_processes() -> int:
+    """How many processes compute side by side on this machine."""
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+def isolate_each(
+    function: str, items: Iterable[J], *arguments: object, time_limit: float
+) -> Iterator[tuple[J, Outcome]]:
+    """Call `function(item, *arguments, report)` for every item in a process of its own; the first to end comes first.
+
+    What is under way is killed when the caller is interrupted or wants no more.
+
+    Args:
+        function: `module:name`; see `run_isolated`.
+        items: can be pickled.
+        *arguments: the same for every item; can be pickled.
+        time_limit: seconds for each.
+    """
+
+    def call(item: J, _place: int, _held: int, stop: Stop) -> Outcome:
+        return run_isolated(function, item, *arguments, time_limit=time_limit, stop=stop)
+
+    with closing(work_side_by_side(items, range(count_processes()), lambda *_: nullcontext(0), call)) as news:
+        for item in news:
+            if isinstance(item, Ended):
+                yield item.job, item.result

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from reports.layout import Group, column
+from reports.layout import Column, Group, column
 from reports.published import IMAGE_SIZES
 from reports.row import Row, Workload
 from reports.units import (
@@ -77,6 +77,26 @@ def peak_unit(rows: Sequence[Row]) -> tuple[str, Callable[[float | None], str]]:
     """Unit that suits the largest peak of these rows."""
     peaks = [peak for row in rows for peak in (row.peak_allocated_bytes, row.measured_peak_allocated_bytes) if peak]
     return memory_unit(max(peaks, default=0))
+
+
+def peak_column(rows: Sequence[Row]) -> Column:
+    """The simulated peak in the unit that suits these rows, or why there is none."""
+    unit, format_bytes = peak_unit(rows)
+    return column(
+        f"peak\n{unit}",
+        rows,
+        lambda row: simulated_or_why(row, format_bytes(row.peak_allocated_bytes)),
+        source="simulated",
+    )
+
+
+def peak_beside_e2e(rows: Sequence[Row]) -> Group:
+    """The simulated peak, its share of that of E2E, and the published share."""
+    return (
+        peak_column(rows),
+        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio), source="simulated"),
+        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio), source="published"),
+    )
 
 
 def saved(peak_ratio: float | None) -> str:

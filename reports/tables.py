@@ -26,7 +26,6 @@ from reports.units import (
     format_gigabytes,
     format_millions,
     format_overhead,
-    format_percent,
     format_ratio,
 )
 from results.record import Measurement
@@ -154,17 +153,7 @@ def _find(name: str) -> Report:
 
 def _overhead_table(comparison: Comparison) -> Table:
     rows = comparison.rows
-    unit, format_bytes = cells.peak_unit(rows)
-    peak = (
-        column(
-            f"peak\n{unit}",
-            rows,
-            lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes)),
-            source="simulated",
-        ),
-        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio), source="simulated"),
-        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio), source="published"),
-    )
+    peak = cells.peak_beside_e2e(rows)
     parameters = (
         column("params\ntrained", rows, lambda row: format_millions(row.parameter_count), source="counted"),
         column("params\ndeployed", rows, lambda row: format_millions(row.deployed_parameter_count), source="counted"),
@@ -204,12 +193,7 @@ def _memory_table(comparison: Comparison, offsets: Sequence[str]) -> Table:
     rows = comparison.rows
     unit, format_bytes = cells.peak_unit(rows)
     peak = (
-        column(
-            f"peak\n{unit}",
-            rows,
-            lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes)),
-            source="simulated",
-        ),
+        cells.peak_column(rows),
         column("saved", rows, lambda row: cells.saved(row.peak_ratio), source="simulated"),
         column("paper\nGB", rows, lambda row: format_gigabytes(row.published_memory_gb), source="published"),
         column("paper\nsaved", rows, lambda row: cells.saved(row.published_peak_ratio), source="published"),

@@ -89,18 +89,8 @@ def _front_rows(rows: Sequence[Row]) -> list[Row]:
 
 def _tradeoff_table(comparison: Comparison) -> Table:
     rows = comparison.rows
-    unit, format_bytes = cells.peak_unit(rows)
     front = _front_rows(rows)
-    memory = (
-        column(
-            f"peak\n{unit}",
-            rows,
-            lambda row: cells.simulated_or_why(row, format_bytes(row.peak_allocated_bytes)),
-            source="simulated",
-        ),
-        column("of\nE2E", rows, lambda row: format_percent(row.peak_ratio), source="simulated"),
-        column("paper\nof E2E", rows, lambda row: format_percent(row.published_peak_ratio), source="published"),
-    )
+    memory = cells.peak_beside_e2e(rows)
     step = (
         column("step\ntime", rows, cells.step_overhead, source="measured"),
         column("paper\nx E2E", rows, lambda row: format_ratio(row.published_step_ratio), source="published"),

@@ -1,9 +1,7 @@
 """`peakbench fit`: which method, split and batch train within an amount of memory, and what each adds."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,10 +70,15 @@ def fit(
 
     Example:  peakbench fit resnet101 --device-profile RTX3090 --batch largest --method e2e --method 'infopro[softmax]'
     """
-    device_bytes = read_bytes(memory) or load_profile(device_profile).memory_bytes
+    device_bytes = read_bytes(memory)
+    if device_bytes is None:
+        device_bytes = load_profile(device_profile).memory_bytes
     left = device_bytes - (read_bytes(context) or 0)
     if left <= 0:
-        raise CaseError(f"the context takes all the memory ({context} of {memory}): raise --memory or lower --context")
+        raise CaseError(
+            f"the context takes all the memory ({context} of {memory or device_profile}): raise --memory or lower "
+            "--context"
+        )
     largest = batch.strip() == LARGEST
     if not largest and not batch.strip().isdecimal():
         raise CaseError(f"--batch is a number of images or '{LARGEST}', not '{batch}'")
@@ -128,26 +131,15 @@ def _try_all(
     question: str, cases: list[Case], device: "Device", refuse: Callable[[Case, str], None]
 ) -> "Iterator[Fit]":
     """Ask for every case in a process of its own, as many at once as there are cores."""
-    from bench.isolate import Stop, run_isolated  # noqa: PLC0415 - psutil only where processes are started
+    from bench.side_by_side import isolate_each  # noqa: PLC0415 - psutil only where processes are started
 
-    stop = Stop()
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        futures = {
-            pool.submit(run_isolated, question, case, device, time_limit=TIME_LIMIT, stop=stop): case for case in cases
-        }
-        try:
-            done = track(
-                as_completed(futures), "simulating", len(futures), console=Console(stderr=True), transient=True
-            )
-            for future in done:
-                outcome = future.result()
-                if outcome.status == "ok":
-                    yield outcome.result
-                else:
-                    refuse(futures[future], f"{outcome.status.replace('_', ' ')}: {outcome.message}")
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
+    outcomes = isolate_each(question, cases, device, time_limit=TIME_LIMIT)
+    console = Console(stderr=True)
+    for case, outcome in track(outcomes, "simulating", len(cases), console=console, transient=True):
+        if outcome.status == "ok":
+            yield outcome.result
+        else:
+            refuse(case, f"{outcome.status.replace('_', ' ')}: {outcome.message}")
 
 
 def _rank(found: "list[Fit]", reference: Case) -> list[Row]:
