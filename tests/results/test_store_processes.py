@@ -137,10 +137,16 @@ def test_a_file_the_system_will_not_let_grow_is_an_error_of_the_store_and_stays_
 
 
 def test_a_run_waits_for_the_processes_of_one_that_died_and_takes_over_their_rows(out, sample, measurement):
-    with running(LEAVE_A_CHILD, out, sample, 0.5) as killed:
+    with running(LEAVE_A_CHILD, out, sample, 60) as killed:
+        child = int(killed.stdout.readline())
         killed.wait()
     said = []
-    with open_run(out, "next", patience=30, tell=said.append) as run:
+
+    def end_the_child_once_it_is_waited_for(message):
+        said.append(message)
+        os.kill(child, signal.SIGKILL)
+
+    with open_run(out, "next", patience=30, tell=end_the_child_once_it_is_waited_for) as run:
         assert run.earlier == [measurement]
         assert read_file(run.path) == [measurement]
         assert not run.row_file(measurement).exists()
