@@ -220,6 +220,14 @@ class CachingAllocator:
         self._merge(pool, block)
         self._insert(pool, block)
 
+    def address_of(self, name: int) -> int:
+        """Address of the block that serves a request, in bytes.
+
+        Raises:
+            KeyError: the name is not held.
+        """
+        return self._blocks[name].address
+
     def empty_cache(self) -> None:
         """Return every free segment to the device."""
         for small in (False, True):
