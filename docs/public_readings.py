@@ -7,6 +7,7 @@ both sides: it depends on the version of cuDNN.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,7 @@ def read_events(file: str) -> tuple[dict[str, Any], Recorded]:
     return told, [(size, told["where"][where]) for size, where in told.pop("events")]
 
 
+@cache
 def compare(reading: Reading) -> Pair:
     """Simulate the step of a recording."""
     told, events = read_events(reading.file)
