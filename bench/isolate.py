@@ -238,11 +238,12 @@ def _listen(
 
 
 def _end(process: _Process, *, seconds: float) -> None:
-    """Let a process leave within so many seconds, then kill it with all it started."""
+    """Let a process leave within so many seconds; then kill it, and in any case what it started and left behind."""
     process.join(seconds)
-    if process.exitcode is None and process.pid is not None:
-        with suppress(ProcessLookupError):  # it leads no group yet
+    if process.pid is not None:
+        with suppress(ProcessLookupError):  # nobody is left, or it leads no group yet
             os.killpg(process.pid, signal.SIGKILL)
+    if process.exitcode is None:
         process.kill()
     process.join()
 

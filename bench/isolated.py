@@ -68,10 +68,12 @@ def serve(connection: Connection) -> None:
     if os.getsid(0) != os.getpid():
         os.setsid()
     try:
-        result, words, *_held = _receive_descriptors(connection)
+        result, words, *held = _receive_descriptors(connection)
         task: Task = connection.recv()
     except (EOFError, OSError):  # nobody wants anything any more
         return
+    # A child forked here is no holder of locks and has nothing to say, however long it lives.
+    os.register_at_fork(after_in_child=lambda: _close_all(connection.fileno(), *held))
     os.dup2(words, 1)
     os.dup2(words, 2)
     faulthandler.enable(file=2)
@@ -92,6 +94,12 @@ def _receive_descriptors(connection: Connection) -> list[int]:
     if not count:
         raise EOFError
     return descriptors
+
+
+def _close_all(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 class _Speaker:
@@ -173,9 +181,14 @@ def _text_of(error: BaseException) -> str:
 
 
 def shorten(text: str) -> str:
-    """Text as UTF-8 can keep it, and no longer than a message may be."""
-    text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]} ... ({len(text)} characters)"
+    """Text as UTF-8 can keep it and a terminal can show it, and no longer than a message may be."""
+    shown = "".join(map(_show, text[: _MOST_CHARACTERS + 1]))
+    return shown if len(text) <= _MOST_CHARACTERS else f"{shown[:_MOST_CHARACTERS]} ... ({len(text)} characters)"
+
+
+def _show(character: str) -> str:
+    """A character, or the escape that stands for one that would steer a terminal or that no file can keep."""
+    return character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -127,6 +127,9 @@ def run_jobs(
                         writer.add(event.result)
                         watch.end(event.job, event.place, event.result)
                         observe(watch.look(row=event.result))
+                        earlier = known.get(event.result.identity)
+                        if earlier is not None and earlier.status == "ok" != event.result.status:
+                            observe(watch.look(words=f"the row of {earlier.started_at} stays: it is ok"))
                     elif event.words not in said:  # several places may wait for the same
                         said.add(event.words)
                         observe(watch.look(words=event.words))

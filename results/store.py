@@ -85,7 +85,7 @@ def read_file(path: StrPath) -> list[Measurement]:
 
 
 def read_runs(paths: StrPath | Iterable[StrPath]) -> list[Measurement]:
-    """Read files and folders; of rows with the same identity only the one started last is kept.
+    """Read files and folders; of rows with the same identity one is kept, as `choose_rows` says.
 
     Args:
         paths: one or several Parquet files or folders; a folder stands for its `*.parquet`, sorted by name.
@@ -94,14 +94,20 @@ def read_runs(paths: StrPath | Iterable[StrPath]) -> list[Measurement]:
         StoreError: a path is missing, a folder has no Parquet file, or a file cannot be read.
     """
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    latest: dict[tuple[object, ...], Measurement] = {}
-    for path in several:
-        for file in _list_files(Path(path)):
-            for row in read_file(file):
-                known = latest.setdefault(row.identity, row)
-                if row.started_at >= known.started_at:
-                    latest[row.identity] = row
-    return list(latest.values())
+    return choose_rows(row for path in several for file in _list_files(Path(path)) for row in read_file(file))
+
+
+def choose_rows(rows: Iterable[Measurement]) -> list[Measurement]:
+    """Of rows with the same identity the last one that is `ok`, or else the last one, by when they were started.
+
+    A try that failed later says nothing against what was measured before.
+    """
+    chosen: dict[tuple[object, ...], Measurement] = {}
+    for row in rows:
+        known = chosen.setdefault(row.identity, row)
+        if (row.status == "ok", row.started_at) >= (known.status == "ok", known.started_at):
+            chosen[row.identity] = row
+    return list(chosen.values())
 
 
 def load_frame(paths: StrPath | Iterable[StrPath]) -> "pd.DataFrame":
@@ -176,7 +182,7 @@ def open_run(
         left, refused = _read_left_rows(folder)
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         path = folder / f"{name}-{started}-{os.getpid()}.parquet"
-        writer = RunWriter(path=path, earlier=[*earlier, *left], lock=lock, refused=tuple(refused))
+        writer = RunWriter(path=path, earlier=choose_rows([*earlier, *left]), lock=lock, refused=tuple(refused))
         if left:
             writer.add(*left)
         try:

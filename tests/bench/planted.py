@@ -106,6 +106,10 @@ def fail_in_foreign_letters(report):
     raise ValueError("lone \udcff")
 
 
+def fail_in_colour(report):
+    raise ValueError("\x1b[31mred\x1b]0;title\x07\0 \u202e\r\nsecond line")
+
+
 def fail_at_length(report):
     raise ValueError("x" * 10**6)
 
@@ -153,6 +157,21 @@ def sleep_with_child(folder, report):
     Path(folder, "self").write_text(str(os.getpid()))
     report("sleeping with a child")
     time.sleep(60)
+
+
+def leave_a_child(report):
+    """Finish, with a child in the background."""
+    return subprocess.Popen(["sleep", "100"]).pid  # longer than a test waits
+
+
+def leave_a_fork(report):
+    """Finish, with a copy of this process in a session of its own that goes on with every descriptor it has."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    return child
 
 
 def return_what_cannot_be_pickled(report):

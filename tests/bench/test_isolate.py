@@ -1,6 +1,7 @@
 """Real processes with planted faults."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -147,6 +148,29 @@ def test_a_stop_ends_a_call_at_once_and_those_to_come():
     assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
     assert time.monotonic() - start < 30
     assert stop.is_set()
+
+
+def test_what_a_process_left_in_the_background_ends_with_it():
+    outcome = run("leave_a_child")
+    assert outcome.status == "ok"
+    assert wait_until(lambda: is_gone(outcome.result))
+
+
+def test_a_fork_that_outlives_its_process_holds_no_lock(tmp_path):
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = run("leave_a_fork", held=[lock.fileno()])
+    try:
+        assert outcome.status == "ok"
+        with (tmp_path / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(outcome.result, signal.SIGKILL)
+
+
+def test_what_would_steer_a_terminal_is_spelled_out():
+    message = run("fail_in_colour").message
+    assert message == "ValueError: \\x1b[31mred\\x1b]0;title\\x07\\x00 \\u202e\\r\nsecond line"
 
 
 def test_a_process_that_cannot_be_started_is_an_outcome(monkeypatch):

@@ -179,6 +179,16 @@ def test_another_batch_size_is_another_case(run, do):
     assert len(do.asked) == 2
 
 
+def test_a_try_that_fails_later_is_told_of_and_hides_nothing(run, do, tmp_path):
+    (first,) = run("e2e", provenances=("measured",))
+    do.outcomes["e2e", "measured"] = failed()
+    words = []
+    (again,) = run("e2e", provenances=("measured",), settings=retrying("ok"), observe=lambda now: words.append(now.words))
+    assert (first.status, again.status) == ("ok", "failed")
+    assert "the row of 2026-01-01T00:00:00+00:00 stays: it is ok" in words
+    assert read_runs(tmp_path) == [first]
+
+
 @pytest.mark.parametrize("retry", [(), ("failed",), ("timeout",), ("out_of_memory",), ("failed", "timeout"), ("ok",)])
 def test_rows_are_made_again_where_their_outcome_is_retried_and_nowhere_else(run, do, retry):
     outcomes = {"e2e": "ok", "dgl": "failed", "greedy": "timeout", "contsup[E]": "out_of_memory"}

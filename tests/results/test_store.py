@@ -227,16 +227,41 @@ def test_a_folder_stands_for_its_parquet_files_sorted_by_name(tmp_path, with_mod
     assert read_runs(tmp_path) == [with_modules(4), with_modules(8)]
 
 
-def test_a_row_started_later_replaces_its_earlier_self_whatever_the_file_is_called(tmp_path, measurement):
-    later = replace(measurement, started_at="2026-03-15T13:00:00+00:00", status="failed")
-    write_file(tmp_path / "a.parquet", [later])
-    write_file(tmp_path / "b.parquet", [measurement])
-    assert read_runs(tmp_path) == [later]
+@pytest.mark.parametrize(
+    ("earlier", "later", "stays"),
+    [
+        ("ok", "ok", "later"),
+        ("failed", "ok", "later"),
+        ("failed", "timeout", "later"),
+        ("ok", "failed", "earlier"),
+        ("ok", "out_of_memory", "earlier"),
+    ],
+)
+def test_a_later_row_replaces_its_earlier_self_unless_that_alone_is_ok(earlier, later, stays, tmp_path, measurement):
+    rows = {
+        "earlier": replace(measurement, status=earlier),
+        "later": replace(measurement, status=later, started_at="2026-03-15T13:00:00+00:00"),
+    }
+    for order in (("earlier", "later"), ("later", "earlier")):  # whatever the files are called
+        for name, which in zip("ab", order, strict=True):
+            write_file(tmp_path / f"{name}.parquet", [rows[which]])
+        assert read_runs(tmp_path) == [rows[stays]]
 
 
 def test_of_rows_started_at_once_the_last_read_stays(tmp_path, measurement):
-    write_file(tmp_path / "a.parquet", [replace(measurement, status="timeout"), measurement])
-    assert read_runs(tmp_path / "a.parquet") == [measurement]
+    rows = [replace(measurement, status="failed", phase=phase) for phase in ("memory", "inference")]
+    write_file(tmp_path / "a.parquet", rows)
+    assert read_runs(tmp_path / "a.parquet") == rows[1:]
+
+
+def test_a_failed_row_that_a_killed_run_left_does_not_hide_an_earlier_one(tmp_path, measurement):
+    with open_run(tmp_path, "first") as run:
+        run.add(measurement)
+    with open_run(tmp_path, "killed") as run:
+        write_file(run.row_file(measurement), [replace(measurement, status="failed")])
+    with open_run(tmp_path, "next") as run:
+        assert run.earlier == [measurement]
+    assert read_runs(tmp_path) == [measurement]
 
 
 def test_simulated_and_measured_rows_of_a_case_are_both_kept(tmp_path, measurement):
