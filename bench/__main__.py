@@ -1,5 +1,6 @@
 """The command line, `peakbench`: each command is a file in `bench/commands/`; torch comes in only where needed."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -57,6 +58,7 @@ def _options(
 
 def main() -> None:
     """Entry point: a user's mistake becomes a message and exit code 2, never a traceback."""
+    _open_standard_streams()
     try:
         app()
     except Exception as error:
@@ -64,6 +66,13 @@ def main() -> None:
             raise
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
+
+
+def _open_standard_streams() -> None:
+    """Have 0, 1 and 2 open, which who starts a service may have closed: else they would name files of ours."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - the error stream
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - as these are
+    os.close(descriptor)
 
 
 def _user_errors() -> tuple[type[Exception], ...]:

@@ -11,6 +11,8 @@ from methods.registry import read_spec
 from partition.runs import check_runs
 from results.record import Case, Compile, MemoryFormat, Optimizer, Precision
 
+MOST_PIXELS = 2**40
+"""Of a batch; tensors of one step would have more bytes than torch can count not far beyond."""
 _BETWEEN_SETTINGS = r",(?![^\[]*\])"
 """A comma outside of brackets, in which a setting may have a list."""
 
@@ -84,6 +86,11 @@ def make_case(
         raise CaseError(
             f"images of {height}x{width} are too small for {backbone.name}: write {backbone.name}@"
             f"{backbone.smallest_image} or larger"
+        )
+    if batch_size * height * width > MOST_PIXELS:
+        raise CaseError(
+            f"the batch has more than {MOST_PIXELS} pixels (batch: {batch_size}, images: {height}x{width}): take fewer "
+            "or smaller images"
         )
     for name, value, known in (
         ("precision", precision, Precision),

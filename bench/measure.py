@@ -306,8 +306,8 @@ def _time_steps(run: _Pass, data_root: str | None, counted: int) -> dict[str, An
         "blocks": samples.blocks,
         "timing_stop": samples.stop,
         "warm_up_step_count": samples.warm_up_step_count,
-        "first_loss": last.first_loss,
-        "last_loss": last.last_loss,
+        "first_loss": last.first_losses[-1],
+        "last_loss": last.last_losses[-1],
         "steps_counted": counted + sum(one.steps_counted for one in rounds),
     }
 

@@ -126,10 +126,9 @@ def run_jobs(
                     elif isinstance(event, Ended):
                         writer.add(event.result)
                         watch.end(event.job, event.place, event.result)
-                        observe(watch.look(row=event.result))
-                        earlier = known.get(event.result.identity)
-                        if earlier is not None and earlier.status == "ok" != event.result.status:
-                            observe(watch.look(words=f"the row of {earlier.started_at} stays: it is ok"))
+                        observe(
+                            watch.look(row=event.result, words=_compare(known.get(event.result.identity), event.result))
+                        )
                     elif event.words not in said:  # several places may wait for the same
                         said.add(event.words)
                         observe(watch.look(words=event.words))
@@ -138,6 +137,13 @@ def run_jobs(
 
 def _say(words: str) -> Progress:
     return Progress(done=0, total=0, seconds_left=0.0, words=words)
+
+
+def _compare(earlier: Measurement | None, now: Measurement) -> str | None:
+    """What to say of a try that ended worse than an earlier one."""
+    if earlier is None or earlier.status != "ok" or now.status == "ok":
+        return None
+    return f"the row of {earlier.started_at} stays: it is ok, and the new one is not"
 
 
 def _environment(job: Job, machine: Machine) -> Environment:

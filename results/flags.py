@@ -8,4 +8,5 @@ FLAGS: dict[str, str] = {
     "foreign process": "another process used the GPU",
     "emulated": "a limit was set on a large GPU, where cuDNN chooses otherwise than on a small one",
     "skipped updates": "the gradient scaler of float16 skipped updates",
+    "untrained parameters": "some parameters did not change in any timed step",
 }

@@ -269,7 +269,10 @@ class Measurement:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What makes two rows the same measurement: a later one replaces an earlier one, but for a failure an `ok` one."""
+        """What makes two rows the same measurement: a later one replaces an earlier one.
+
+        But no row replaces an `ok` one without being `ok` itself (`results.store.choose_rows`).
+        """
         e = self.environment
         versions = (e.peakbench_version, e.simulator_version) if self.provenance == "simulated" else (e.device_name,)
         return (self.case, self.provenance, self.device, self.measure, e.torch_version, *versions)

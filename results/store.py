@@ -34,6 +34,8 @@ _PARTIAL = re.compile(r"\..+\.parquet\.\d+\.partial")
 _LOCK = ".lock"
 _ROWS = ".rows"
 """Folder of the rows that processes leave, one file each."""
+_MOST_CHARACTERS = 50
+"""Of a suite's name in that of a file; file systems take 255 bytes."""
 _WAIT_SECONDS = 0.1
 _WAYS_OUT = {
     errno.ENOSPC: "free some space or choose",
@@ -135,18 +137,24 @@ class RunWriter:
 
     def row_file(self, measurement: Measurement) -> Path:
         """Where the process of a case may leave its row, for `add` to be told of it or for the next run to find it."""
-        return _row_file(self.path.parent, measurement)
+        file = _row_file(self.path.parent, measurement)
+        with _writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up meanwhile
+        return file
 
     def add(self, *measurements: Measurement) -> None:
         """Store more measurements; they are on disk when this returns, and files their processes left are gone.
 
+        Where the folder has been removed meanwhile, it is made again with all the rows of this run.
+
         Raises:
             StoreError: they could not be written; the file keeps those before them.
         """
+        left = [self.row_file(measurement) for measurement in measurements]
         write_file(self.path, [*self._added, *measurements])
         self._added.extend(measurements)
-        for measurement in measurements:
-            self.row_file(measurement).unlink(missing_ok=True)
+        for file in left:
+            file.unlink(missing_ok=True)
 
 
 def _tell_nobody(_: str) -> None:
@@ -181,7 +189,7 @@ def open_run(
         earlier = read_runs(folder) if any(folder.glob("*.parquet")) else []
         left, refused = _read_left_rows(folder)
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        path = folder / f"{name}-{started}-{os.getpid()}.parquet"
+        path = folder / f"{name[:_MOST_CHARACTERS]}-{started}-{os.getpid()}.parquet"
         writer = RunWriter(path=path, earlier=choose_rows([*earlier, *left]), lock=lock, refused=tuple(refused))
         if left:
             writer.add(*left)
@@ -216,9 +224,9 @@ def _read_left_rows(folder: Path) -> tuple[list[Measurement], list[str]]:
 @contextmanager
 def _locked(folder: Path, patience: float, tell: Callable[[str], object]) -> Iterator[int]:
     """Hold the folder's lock. The kernel lets go of it when all that hold it have ended, however they end."""
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file, not a folder; choose another --out")
     with _writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"{folder} is a file, not a folder; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / _LOCK).open("a+")
     with file:

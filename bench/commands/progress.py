@@ -55,11 +55,11 @@ def show_progress(console: Console) -> "Iterator[Observe]":
 def _print_line(console: Console, now: "Progress") -> None:
     if now.words:
         console.print(now.words, markup=False, highlight=False, soft_wrap=True)
-    elif now.row:
+    if now.row:
         left = f", {in_words(now.seconds_left)} left" if now.done < now.total else ""
         line = f"[{now.done}/{now.total}] {describe_row(now.row)}{left}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    elif now.done and not now.running:
+    elif not now.words and now.done and not now.running:
         console.print(f"{now.done} of {now.total} cases have a row already", highlight=False)
 
 

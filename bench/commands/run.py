@@ -60,7 +60,7 @@ def run(
     device: Annotated[
         Device, typer.Option(help="Where steps are measured; auto takes a GPU where there is one.")
     ] = Device.AUTO,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a case is stopped.")] = 300.0,
+    time_limit: Annotated[float, typer.Option(min=1, max=1e8, help="Seconds after which a case is stopped.")] = 300.0,
     cpu_batch: Annotated[
         int | None, typer.Option(help="Images per step where a CPU is timed; the suite's by default.")
     ] = None,
@@ -149,9 +149,14 @@ def run(
     )
     if cpu_batch is not None:
         grid = replace(grid, grids=tuple(replace(part, cpu_batch_size=cpu_batch) for part in grid.grids))
-    simulated, on_cpu = grid.simulated_cases(), grid.measured_cases("cpu")  # refuses what cannot be, before anything
+    least = measure is What.LEAST_MEMORY
     if data != "synthetic":
-        _check_data(data, data_root, {case.dataset for case in simulated})
+        _check_dataset(data, {case.dataset for case in grid.simulated_cases()})
+        grid = replace(grid, grids=tuple(replace(part, data="loader") for part in grid.grids))
+    simulated = grid.simulated_cases()
+    # Refuses what cannot be, before anything.
+    wanted = [*grid.measured_cases("cpu"), *(grid.measured_cases("cuda") if device is not Device.CPU else ())]
+    _check_data({case.dataset for case in wanted if case.data == "loader"}, data_root, least=least)
     folder = out or Path("runs") / grid.name
     console = Console(stderr=True)
     with _ending_in_order(console, folder):
@@ -162,10 +167,7 @@ def run(
             console.print(words, markup=False, highlight=False)
         if len(machine.devices) > 1:
             console.print(f"{len(machine.devices)} GPUs measure side by side, one case on each", highlight=False)
-        measured = on_cpu if where == "cpu" else grid.measured_cases(where)
-        if data != "synthetic":
-            measured = [replace(case, data="loader") for case in measured]
-        least = measure is What.LEAST_MEMORY
+        measured = grid.measured_cases(where)
         if least and where == "cpu":
             measured = []
             console.print(
@@ -188,19 +190,26 @@ def run(
     sys.exit(summarise(rows, folder, console))
 
 
-def _check_data(name: str, root: Path | None, used: set[str]) -> None:
-    """Refuse a dataset whose files are missing before any case starts."""
-    from bench.workloads.data import DataRootError, training_loader  # noqa: PLC0415 - torch only where real data is asked for
-
-    dataset = get_dataset(name)
+def _check_dataset(name: str, used: set[str]) -> None:
+    """Refuse a dataset that is not that of the suite."""
+    get_dataset(name)  # whether there is one of that name
     if used != {name}:
         raise CaseError(f"--data {name} does not fit the suite, whose cases use {', '.join(sorted(used))}")
-    if root is None:
-        raise CaseError(f"--data {name} needs --data-root, the folder with the dataset's files")
-    try:
-        training_loader(dataset, root, batch_size=2)
-    except DataRootError as error:
-        raise CaseError(str(error)) from error
+
+
+def _check_data(names: set[str], root: Path | None, *, least: bool) -> None:
+    """Refuse cases with a loader whose files are missing, before any case starts."""
+    if names and least:
+        raise CaseError("the least memory is found with synthetic data: leave out --data, or data of the suite's grids")
+    for name in sorted(names):
+        from bench.workloads.data import DataRootError, training_loader  # noqa: PLC0415 - torch only for real data
+
+        if root is None:
+            raise CaseError(f"steps with the loader of {name} need --data-root, the folder with the dataset's files")
+        try:
+            training_loader(get_dataset(name), root, batch_size=2)
+        except DataRootError as error:
+            raise CaseError(str(error)) from error
 
 
 class _EndedBySignal(KeyboardInterrupt):

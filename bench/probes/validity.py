@@ -24,14 +24,14 @@ class Watched:
     training: Training
     call_count: int = 0
     """Steps that were asked for."""
-    first_loss: float | None = None
-    """Of the final module."""
+    first_losses: tuple[float, ...] = ()
+    """Of every local module."""
     first_seconds: float = 0.0
     """Of the very first step, to the end of its work on the device."""
-    _last_loss: Tensor | float | None = None
+    _last_losses: tuple[Tensor | float, ...] = ()
     _updates: list[int] = field(default_factory=list)
     """Updates that each optimizer made."""
-    _before: list[float] = field(default_factory=list)
+    _before: list[list[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Begin to count."""
@@ -43,24 +43,23 @@ class Watched:
     def step(self) -> None:
         """One training step; the device may still be at it."""
         start = time.perf_counter()
-        self._last_loss = self.training.step().losses[-1]
+        self._last_losses = self.training.step().losses
         self.call_count += 1
-        if self.first_loss is None:
-            self.first_loss = self.last_loss
-            if self._last_loss.is_cuda:
+        if not self.first_losses:
+            self.first_losses = self.last_losses
+            if next(self.training.network.parameters()).is_cuda:
                 torch.cuda.synchronize()
             self.first_seconds = time.perf_counter() - start
 
     def step_alone(self) -> None:
         """One training step that leaves nothing on the device."""
         self.step()
-        self._last_loss = self.last_loss
+        self._last_losses = self.last_losses
 
     @property
-    def last_loss(self) -> float:
-        """Of the final module in the last step; waits for the device."""
-        loss = self._last_loss
-        return math.nan if loss is None else loss.item() if isinstance(loss, Tensor) else loss
+    def last_losses(self) -> tuple[float, ...]:
+        """Of every local module in the last step; waits for the device."""
+        return tuple(loss.item() if isinstance(loss, Tensor) else loss for loss in self._last_losses)
 
     @property
     def steps_counted(self) -> int:
@@ -80,7 +79,7 @@ class Watched:
         """
         problems = [
             *self._problems_of_steps(),
-            *_problems_of_loss(self.first_loss, self.last_loss),
+            *_problems_of_losses(self.first_losses, self.last_losses),
             *self._problems_of_parameters(),
         ]
         if problems:
@@ -90,6 +89,11 @@ class Watched:
         fewest = 1 if self.training.scaler.is_enabled() else self.call_count
         if self.steps_counted < fewest or not self.call_count:
             yield f"{self.steps_counted} of {self.call_count} steps updated parameters"
+
+    def count_untrained(self) -> int:
+        """Parameters that did not change, of modules that did: a loss may not reach all that it should."""
+        pairs = zip(self._before, checksums(self.training), strict=True)
+        return sum(a == b for before, now in pairs for a, b in zip(before, now, strict=True))
 
     def _problems_of_parameters(self) -> Iterator[str]:
         now = checksums(self.training)
@@ -106,16 +110,18 @@ class Watched:
         return count
 
 
-def _problems_of_loss(first: float | None, last: float) -> Iterator[str]:
-    if not math.isfinite(last):
-        yield f"the loss is {last} (first: {first})"
-    elif first == last:
-        yield f"the loss stood still at {last}"
+def _problems_of_losses(first: Sequence[float], last: Sequence[float]) -> Iterator[str]:
+    for number, (begin, end) in enumerate(zip(first, last, strict=True), 1):
+        which = "the loss" if number == len(last) else f"the loss of local module {number} of {len(last)}"
+        if not math.isfinite(end):
+            yield f"{which} is {end} (first: {begin})"
+        elif begin == end:
+            yield f"{which} stood still at {end}"
 
 
-def checksums(training: Training) -> list[float]:
-    """A number for each local module that is trained, which changes when its parameters do."""
-    return [_sum(parameters) for parameters in _groups(training) if parameters]
+def checksums(training: Training) -> list[list[float]]:
+    """Of each local module that is trained, a number for each of its parameters, which changes when that does."""
+    return [list(map(_sum, parameters)) for parameters in _groups(training) if parameters]
 
 
 def _groups(training: Training) -> list[list[nn.Parameter]]:
@@ -125,8 +131,6 @@ def _groups(training: Training) -> list[list[nn.Parameter]]:
     return network.module_parameters()
 
 
-def _sum(parameters: Sequence[nn.Parameter]) -> float:
+def _sum(parameter: nn.Parameter) -> float:
     with torch.no_grad():  # on the host, so that the device's memory stays as it is
-        # The place in the list weighs in, so that a change in one does not undo one in another.
-        sums = [place * parameter.cpu().double().abs().sum().item() for place, parameter in enumerate(parameters, 1)]
-    return math.fsum(sums)
+        return parameter.cpu().double().abs().sum().item()

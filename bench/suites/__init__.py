@@ -1,11 +1,11 @@
 """Suites: named grids of cases, as TOML files beside this one or of the user's own. Imports no torch."""
 
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from bench.cases import make_case
 from bench.probes.limits import Limits
@@ -124,11 +124,11 @@ def _read(path: Path) -> Suite:
         content = tomllib.loads(path.read_text())
         suite = Suite(
             name=path.stem,
-            title=content.pop("title", path.stem),
+            title=str(content.pop("title", path.stem)),
             grids=tuple(_make(Grid, grid) for grid in content.pop("grid", [])),
             limits=_make(Limits, content.pop("timing", {})),
         )
-    except (OSError, tomllib.TOMLDecodeError, TypeError, UnicodeDecodeError) as error:
+    except (OSError, TypeError, ValueError) as error:  # TOML and UTF-8 that cannot be read are ValueErrors
         raise SuiteError(f"cannot read suite file {path}: {error}") from error
     if content:
         raise SuiteError(f"suite file {path} has unknown keys {', '.join(content)}; it has title, grid and timing")
@@ -137,10 +137,37 @@ def _read(path: Path) -> Suite:
     return suite
 
 
-def _make(record: type, values: dict[str, Any]) -> Any:
-    """A record from a TOML table, lists as tuples; an unknown or missing key is a TypeError that names it."""
-    known = [field.name for field in fields(record)]
-    unknown = [key for key in values if key not in known]
+def _make(record: type, values: Any) -> Any:
+    """A record from a TOML table, lists as tuples; an unknown, missing or unfit key is a TypeError that names it."""
+    name = record.__name__.lower()
+    if not isinstance(values, dict):
+        raise TypeError(f"{name} is a table, not {values!r}")
+    hints = get_type_hints(record)
+    unknown = [key for key in values if key not in hints]
     if unknown:
-        raise TypeError(f"unknown key '{unknown[0]}'; {record.__name__.lower()} has {', '.join(known)}")
+        raise TypeError(f"unknown key '{unknown[0]}'; {name} has {', '.join(hints)}")
+    for key, value in values.items():
+        fits, words = _KINDS[hints[key]]
+        if not fits(value):
+            raise TypeError(f"{key} of {name} is {words}, not {value!r}")
     return record(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds  # true and false are no numbers here
+
+
+def _lists(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and value != [] and all(type(each) is kind for each in value)
+
+
+_KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    str: (_is(str), "a text"),
+    str | None: (_is(str), "a text"),
+    bool: (_is(bool), "true or false"),
+    int: (_is(int), "a whole number"),
+    float: (_is(int, float), "a number"),
+    tuple[str, ...]: (_lists(str), "a list of texts"),
+    tuple[int, ...]: (_lists(int), "a list of whole numbers"),
+}
+"""Whether a value of TOML fits a field of this type, and what fits it in words."""

@@ -120,7 +120,7 @@ def test_a_suite_file_of_ones_own_is_read(tmp_path: Path):
     [
         ("title = ", "cannot read suite file"),
         ('title = "x"', "has no [[grid]]"),
-        ("[[grid]]\nnetworks = []\n", "missing"),
+        ("[[grid]]\nnetworks = ['resnet32']\n", "missing"),
         ('[[grid]]\nnetwork = ["resnet32"]\n', "unknown key 'network'; grid has networks, methods"),
         ("[timing]\nseconds = 1\n", "unknown key 'seconds'; limits has minimum_pairs"),
         (
@@ -132,6 +132,47 @@ def test_a_suite_file_of_ones_own_is_read(tmp_path: Path):
 def test_a_suite_file_that_cannot_be_read_says_why(tmp_path, text, message):
     path = tmp_path / "bad.toml"
     path.write_text(text)
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        load_suite(str(path))
+
+
+GRID = {"networks": '["resnet32"]', "methods": '["dgl"]', "modules": "[2]", "batch_size": "8"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("batch_size", "'8'", "batch_size of grid is a whole number, not '8'"),
+        ("batch_size", "8.0", "batch_size of grid is a whole number, not 8.0"),
+        ("batch_size", "true", "batch_size of grid is a whole number, not True"),
+        ("methods", "'dgl'", "methods of grid is a list of texts, not 'dgl'"),
+        ("methods", "[1]", "methods of grid is a list of texts, not [1]"),
+        ("methods", "[]", "methods of grid is a list of texts, not []"),
+        ("modules", "[2.0]", "modules of grid is a list of whole numbers, not [2.0]"),
+        ("split", "3", "split of grid is a text, not 3"),
+        ("timed", "'no'", "timed of grid is true or false, not 'no'"),
+    ],
+)
+def test_a_key_of_a_suite_file_has_to_be_of_its_kind(key, value, message, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text("[[grid]]\n" + "\n".join(f"{name} = {text}" for name, text in (GRID | {key: value}).items()))
+    with pytest.raises(SuiteError, match=re.escape(message)):
+        load_suite(str(path))
+
+
+@pytest.mark.parametrize(
+    ("timing", "message"),
+    [
+        ("maximum_seconds = nan", "maximum_seconds is a number from 0, not nan"),
+        ("maximum_seconds = inf", "maximum_seconds is a number from 0, not inf"),
+        ("minimum_seconds = -1", "minimum_seconds is a number from 0, not -1"),
+        ("minimum_pairs = 0", "minimum_pairs is a number from 1, not 0"),
+        ("maximum_pairs = '9'", "maximum_pairs of limits is a whole number, not '9'"),
+    ],
+)
+def test_limits_that_would_never_begin_or_end_are_refused(timing, message, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(f"[timing]\n{timing}\n")
     with pytest.raises(SuiteError, match=re.escape(message)):
         load_suite(str(path))
 

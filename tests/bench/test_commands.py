@@ -162,7 +162,12 @@ def test_simulate_draws_a_timeline_and_writes_its_numbers(tmp_path, peakbench):
         (["simulate", "e2e", "--timeline", "step.xyz"], "the ending says the kind, such as .png"),
         (["simulate", "infopro[weights=0/0]", "--modules", "2"], "both its weights are 0"),
         (["run", "cifer"], "unknown suite 'cifer': did you mean 'cifar'?"),
-        (["run", "smoke", "--data", "cifar10"], "--data cifar10 needs --data-root"),
+        (["run", "smoke", "--data", "cifar10"], "the loader of cifar10 need --data-root"),
+        (["run", "smoke", "--data", "cifar10", "--measure", "least-memory"], "found with synthetic data"),
+        (["run", "smoke", "--time-limit", "inf"], "Invalid value for '--time-limit'"),
+        (["run", "smoke", "--cpu-batch", "9" * 20], "take fewer or smaller images"),
+        (["simulate", "e2e", "--batch", "9" * 20], "take fewer or smaller images"),
+        (["run", "smoke", "--out", "x" * 300], "File name too long; choose another --out"),
         (["run", "smoke", "--data", "stl10", "--data-root", "/"], "--data stl10 does not fit the suite"),
         (["run", "smoke", "--data", "cifar10", "--data-root", "/nowhere"], "cifar-10-batches-py/data_batch_1"),
         (["run", "smoke", "--out", "/proc/nowhere"], "/proc/nowhere"),
@@ -178,6 +183,16 @@ def test_a_mistake_gets_a_message_and_exit_code_2(arguments, message, peakbench)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert message in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_grid_with_a_loader_asks_for_its_files_before_anything(tmp_path, peakbench):
+    suite = tmp_path / "loaded.toml"
+    suite.write_text(
+        '[[grid]]\nnetworks = ["resnet32"]\nmethods = ["e2e"]\nmodules = [1]\nbatch_size = 8\ndata = "loader"\n'
+    )
+    done = peakbench("run", str(suite), "--out", str(tmp_path / "out"))
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    assert "the loader of cifar10 need --data-root" in " ".join(done.stderr.split())
 
 
 def test_a_suite_runs_resumes_and_reports_from_any_directory(tmp_path, monkeypatch, peakbench):

@@ -67,10 +67,10 @@ def flops(count):
 
 
 def test_on_several_gpus_the_case_of_most_flops_is_begun_first(run, do):
-    for method, count in (("e2e", 10), ("dgl", 30), ("greedy", 20)):
+    for method, count in (("e2e", 20), ("dgl", 10), ("greedy", 30)):
         do.outcomes[method, "simulated"] = flops(count)
     run("e2e", "dgl", "greedy", machine=gpus(2))
-    assert do.asked[3] == ("dgl", "measured")
+    assert ("greedy", "measured") in do.asked[3:5]  # two places begin at once
     assert set(do.places[3:]) <= {"cuda:0", "cuda:1"}
 
 
@@ -79,7 +79,8 @@ def test_a_case_measured_before_counts_as_long_as_it_took(run, do):
     run("e2e", "dgl", "greedy", machine=gpus(2))
     do.asked.clear()
     run("e2e", "dgl", "greedy", machine=gpus(2), settings=retrying("ok", "timeout"))
-    assert next(method for method, provenance in do.asked if provenance == "measured") == "greedy"
+    measured = [method for method, provenance in do.asked if provenance == "measured"]
+    assert "greedy" in measured[:2]  # two places begin at once
 
 
 def test_two_gpus_work_at_once_and_never_on_two_cases(run, do):
@@ -183,9 +184,11 @@ def test_a_try_that_fails_later_is_told_of_and_hides_nothing(run, do, tmp_path):
     (first,) = run("e2e", provenances=("measured",))
     do.outcomes["e2e", "measured"] = failed()
     words = []
-    (again,) = run("e2e", provenances=("measured",), settings=retrying("ok"), observe=lambda now: words.append(now.words))
+    (again,) = run(
+        "e2e", provenances=("measured",), settings=retrying("ok"), observe=lambda now: words.append(now.words)
+    )
     assert (first.status, again.status) == ("ok", "failed")
-    assert "the row of 2026-01-01T00:00:00+00:00 stays: it is ok" in words
+    assert "the row of 2026-01-01T00:00:00+00:00 stays: it is ok, and the new one is not" in words
     assert read_runs(tmp_path) == [first]
 
 

@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -278,6 +279,16 @@ def test_a_missing_path_and_an_empty_folder_are_told_apart(tmp_path):
 
 
 # open_run
+
+
+def test_a_folder_that_is_removed_under_a_run_comes_back_with_all_its_rows(tmp_path, with_modules):
+    folder = tmp_path / "out"
+    with open_run(folder, "smoke") as run:
+        run.add(with_modules(4))
+        shutil.rmtree(folder)
+        write_file(run.row_file(with_modules(8)), [with_modules(8)])  # as the process of a case does
+        run.add(with_modules(8))
+    assert read_runs(folder) == [with_modules(4), with_modules(8)]
 
 
 def test_a_run_writes_its_own_file_from_the_first_measurement_on(tmp_path, measurement):

@@ -49,7 +49,7 @@ def test_a_training_passes_and_its_steps_are_counted(method, module_count):
         watched.step_alone()
     watched.check()
     assert watched.steps_counted == watched.call_count == 3
-    assert watched.last_loss != watched.first_loss
+    assert watched.last_losses != watched.first_losses
     assert watched.first_seconds > 0
 
 
@@ -69,6 +69,27 @@ def test_a_local_module_that_is_not_trained_is_named():
         return result
 
     assert "the parameters of local modules 2 of 3 did not change" in refused(plant(watched, without_second))
+
+
+def test_a_local_loss_that_stands_still_is_refused_though_weight_decay_moves_the_module():
+    watched = watch()
+    watched.training.network.auxiliaries["0"].register_forward_hook(lambda *arguments: arguments[-1] * 0)
+    assert refused(watched) == "not a training: the loss of local module 1 of 2 stood still at 0.0 (steps: 2)"
+
+
+def test_parameters_that_a_loss_does_not_reach_are_counted():
+    watched = watch()
+    auxiliary = watched.training.network.auxiliaries["0"]
+    auxiliary.register_forward_pre_hook(lambda _, inputs: (inputs[0].detach(), *inputs[1:]))
+    watched.step_alone()
+    watched.step_alone()
+    watched.check()
+    reached = {id(parameter) for parameter in auxiliary.parameters()}
+    first = watched.training.network.module_parameters()[0]
+    assert 0 < watched.count_untrained() == sum(id(parameter) not in reached for parameter in first)
+    trained = watch()
+    trained.step_alone()
+    assert trained.count_untrained() == 0
 
 
 def test_a_loss_that_stands_still_is_refused_with_its_value():
@@ -95,10 +116,11 @@ def test_nothing_run_is_nothing_measured():
 
 def test_a_checksum_sees_every_parameter_and_where_it_is():
     training = build_training(make_case(method="e2e", network="cifar_resnet8@8", batch_size=4), CPU)
-    (before,) = checksums(training)
-    assert checksums(training) == [before]
+    before = checksums(training)
+    assert checksums(training) == before
     first, second = [p for p in training.network.parameters() if p.dim() == 1][:2]
     with torch.no_grad():
         first[0] += 0.5
         second[0] -= 0.5
-    assert checksums(training) != [before]
+    (left,), (right,) = before, checksums(training)
+    assert sum(a != b for a, b in zip(left, right, strict=True)) == 2
