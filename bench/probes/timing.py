@@ -12,9 +12,11 @@ which the device waits for the host lies between the events too.
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from scipy.stats import mannwhitneyu
 
 from bench.probes.limits import Limits
 from bench.probes.machine import Machine
@@ -29,6 +31,10 @@ MOST_WARM_UP_STEPS = 100
 SETTLED = 0.01
 """Relative move of the median of the last five steps below which warming up is over."""
 WINDOW = 5
+FEWEST_TO_TELL = 10
+"""Samples of a side below which a rank test finds no drift at all."""
+DRIFT_LEVEL = 0.01
+"""Chance at which a side without drift is taken for one that drifts."""
 WARM_UP_SHARE = 1 / 3
 """Of the time limit, after which warming up ends unsettled."""
 FEWEST_ABBAS = 8
@@ -72,7 +78,7 @@ class Samples:
     stop: str
     """`converged`, `quiet`, `enough` or `time`."""
     flags: tuple[str, ...]
-    """What was suspicious in blocks that were kept, and `unsettled` where warming up ended without rest."""
+    """What was suspicious in blocks that were kept, and `unsettled` where steps had not come to rest."""
 
 
 @dataclass(slots=True)
@@ -120,7 +126,7 @@ def time_pairs(
     method, e2e = _Side("method", run), _Side("e2e", reference or run)
     order = (method, e2e, e2e, method) if reference else (method,) * 4
     blocks: list[Block] = []
-    flags: dict[str, None] = {} if settled and others_settled else {"unsettled": None}
+    flags: dict[str, None] = {}
     repeats, begin, stop = 0, machine.now(), None
     while stop is None:
         sampled = [_run_block(side, count, machine) for side in order]
@@ -135,6 +141,8 @@ def time_pairs(
             _keep(each)
             blocks.append(each.block)
         stop = _why_stop(method.seconds, e2e.seconds if reference else None, count, machine.now() - begin, limits)
+    if not (settled and others_settled) and not all(is_at_rest(side.seconds) for side in order):
+        flags |= {"unsettled": None}
     with_host = machine.queues
     return Samples(
         seconds=tuple(method.seconds),
@@ -179,6 +187,19 @@ def has_settled(seconds: list[float]) -> bool:
         return False
     now, before = statistics.median(seconds[-WINDOW:]), statistics.median(seconds[-WINDOW - 1 : -1])
     return abs(now - before) < SETTLED * before
+
+
+def is_at_rest(seconds: Sequence[float]) -> bool:
+    """Whether samples, as far as they tell, became neither faster nor slower from their first half to their second.
+
+    Where a machine is busy, the median of five steps never stands still, and warming up ends by its time. Then the
+    samples that follow say whether that mattered: by a rank test, which slow moments do not mislead.
+    """
+    if len(seconds) < FEWEST_TO_TELL:
+        return False
+    first, second = seconds[: len(seconds) // 2], seconds[len(seconds) // 2 :]
+    now, before = statistics.median(second), statistics.median(first)
+    return abs(now - before) < SETTLED * before or mannwhitneyu(first, second).pvalue > DRIFT_LEVEL
 
 
 def _count_block_steps(seconds: float, kind: str, maximum_pairs: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.probes.limits import Limits
-from bench.probes.timing import has_settled, suspect, time_pairs
+from bench.probes.timing import has_settled, is_at_rest, suspect, time_pairs
 from results.samples import Block, DeviceState
 
 BUSY = DeviceState(
@@ -151,6 +151,24 @@ def test_settled_means_that_the_median_of_five_stands_still():
     assert has_settled([1.0] * 6)
     assert not has_settled([5.0, 4.0, 3.0, 2.0, 1.5, 1.2])
     assert has_settled([9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 30.0])  # one slow step moves no median
+
+
+def test_samples_at_rest_vary_but_do_not_drift():
+    rest = [1.0, 1.4, 0.9, 3.0, 1.1, 1.2, 0.8, 1.3, 1.0, 2.0]
+    assert is_at_rest(rest)
+    assert not is_at_rest(rest[:9])  # too few to tell
+    assert not is_at_rest([2.0 + each if number < 5 else each for number, each in enumerate(rest)])
+    assert not is_at_rest([1.1**-number for number in range(10)])
+    assert is_at_rest([1.0005**-number for number in range(10)])  # by less than one per cent
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_a_busy_machine_is_not_unsettled(reference):
+    """Steps that vary by half never stand still for five; samples behind the warming up show no drift."""
+    waves = Steps(lambda count: 1.0 + 0.5 * math.sin(count**2), 1.0)
+    samples = waves.run(replace(FOUR, minimum_pairs=20, maximum_pairs=20, maximum_seconds=3.0), reference=reference)
+    assert samples.warm_up_step_count < 6  # too few to settle
+    assert samples.flags == ()
 
 
 def test_warming_up_ends_unsettled_after_a_third_of_the_time():
