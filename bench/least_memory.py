@@ -14,7 +14,7 @@ import torch
 
 from bench.isolate import Outcome, run_isolated
 from bench.isolated import Report
-from bench.measure import read_process_memory, uuid_of
+from bench.passes.shared import read_process_memory, uuid_of
 from bench.probes import memory
 from bench.probes.least_memory import find_least_limit
 from bench.probes.limits import Limits

@@ -11,7 +11,8 @@ from bench.balance import place_boundaries
 from bench.environment import read_environment
 from bench.ground_truth import GroundTruth
 from bench.isolate import Report
-from bench.measure import measure, read_process_memory
+from bench.measure import measure
+from bench.passes.shared import read_process_memory
 from bench.probes.limits import Limits
 from bench.probes.memory import KINDS, Peaks, empty, keep_highest, measure_peaks
 from bench.probes.nvml import open_gpu

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import measure as measure_module
 from bench.cases import make_case
 from bench.measure import measure
+from bench.passes.memory import measure_resident
+from bench.passes.shared import Pass, Phases
 from bench.probes.limits import Limits
 from bench.probes.validity import InvalidTrainingError
 from bench.training import Training
@@ -55,16 +56,14 @@ def test_a_cpu_has_a_resident_set_and_nothing_of_a_gpu(measured):
 
 def test_the_resident_set_grows_with_the_batch():
     small, large = (
-        measure_module._measure_resident(_pass(case_of("e2e", 1, batch_size=size)))["peak_resident_bytes"]
-        for size in (4, 2048)
+        measure_resident(_pass(case_of("e2e", 1, batch_size=size)))["peak_resident_bytes"] for size in (4, 2048)
     )
     # A batch of images of 8 pixels square keeps some 2 MiB a hundred images.
     assert large - small > 16 * 2**20
 
 
 def _pass(case):
-    phases = measure_module._Phases(lambda _: None)
-    return measure_module._Pass(case, torch.device("cpu"), LIMITS, phases, None, {})
+    return Pass(case, torch.device("cpu"), LIMITS, Phases(lambda _: None), None, {})
 
 
 def test_a_method_that_trains_nothing_fails(monkeypatch):
@@ -104,6 +103,6 @@ def test_units_are_compiled_where_the_case_says_so(monkeypatch):
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, mode=None: compile_module(self, backend=keep))
     case = replace(case_of("e2e", 1), compile="default")
-    readings = measure_module._measure_resident(_pass(case))
+    readings = measure_resident(_pass(case))
     assert len(graphs) >= 4
     assert readings["steps_counted"] == 3

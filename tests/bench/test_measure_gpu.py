@@ -5,7 +5,7 @@ import torch
 
 from bench.cases import make_case
 from bench.isolate import run_isolated
-from bench.measure import attribute
+from bench.passes.attribution import attribute
 from bench.probes.limits import Limits
 from bench.worker import simulate
 

@@ -1,0 +1,75 @@
+"""What the passes of a case have in common."""
+
+import time
+from dataclasses import dataclass, replace
+
+import psutil
+import torch
+
+from bench.isolated import Report
+from bench.probes.limits import Limits
+from bench.probes.machine import Cpu, Cuda, Machine
+from bench.probes.nvml import Gpu
+from results.record import Case
+from results.samples import Phase
+
+
+class Phases:
+    """Tells the caller what is under way, and keeps how long each stretch took."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._now = "start"
+        self._since = psutil.Process().create_time()
+        self._seconds: dict[str, float] = {}
+
+    def begin(self, name: str) -> None:
+        """Say what comes next."""
+        self._report(name)
+        self._end()
+        self._now = name
+
+    def finish(self) -> tuple[Phase, ...]:
+        """All stretches, in the order they first began; a stretch that came twice has its sum."""
+        self._end()
+        return tuple(Phase(name=name, seconds=seconds) for name, seconds in self._seconds.items())
+
+    def _end(self) -> None:
+        now = time.time()
+        self._seconds[self._now] = self._seconds.get(self._now, 0.0) + max(now - self._since, 0.0)
+        self._since = now
+
+
+@dataclass(slots=True)
+class Pass:
+    """What all passes of a case have in common."""
+
+    case: Case
+    device: torch.device
+    limits: Limits
+    phases: Phases
+    gpu: Gpu | None
+    flags: dict[str, None]
+    """In the order they came up."""
+
+    @property
+    def machine(self) -> Machine:
+        """What times steps."""
+        return Cuda(self.device, self.gpu) if self.device.type == "cuda" else Cpu()
+
+    @property
+    def e2e(self) -> Case:
+        """The case that this one is compared with."""
+        return replace(self.case, method="e2e", module_count=1, split_policy="equal")
+
+
+def uuid_of(device: torch.device) -> str | None:
+    """What names a CUDA device on its machine."""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return None if uuid is None else str(uuid)
+
+
+def read_process_memory(gpu: Gpu | str | None, device: torch.device) -> tuple[int, str, int] | None:
+    """Bytes the process holds on the device, how that is known, and what of it is not in the allocator's segments."""
+    told = gpu.process_memory() if isinstance(gpu, Gpu) else None
+    return None if told is None else (*told, told[0] - torch.cuda.memory_reserved(device))
