@@ -16,6 +16,8 @@ from results.store import StoreError, read_file
 
 GRACE_SECONDS = 30.0
 """For a case's process to finish when the run that started it has died."""
+COMPILE_SECONDS = 900.0
+"""That a compiled case has beside its time limit: a C++ compiler runs thirty times for a network of eight layers."""
 Functions = Mapping[tuple[Provenance, Measure], str]
 FUNCTIONS: Functions = {
     ("simulated", "step"): "bench.worker:simulate",
@@ -61,7 +63,7 @@ def attempt(
         functions[job.provenance, job.measure],
         arguments,
         begun,
-        time_limit=settings.time_limit,
+        time_limit=settings.time_limit + (COMPILE_SECONDS if job.case.compile != "none" else 0.0),
         memory_limit=psutil.virtual_memory().available if on_cpu else None,
         variables=choose_variables(job, device),
         held=held,

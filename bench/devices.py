@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +85,12 @@ def look_at_machine(kind: Literal["auto", "cpu", "cuda"]) -> Machine:
     with ThreadPoolExecutor() as pool:
         devices = tuple(pool.map(lambda number: _open_gpu(number, gpus[number]["key"]), alike))
     return Machine(simulated=simulated, devices=devices, left_out=left_out)
+
+
+def note_command(machine: Machine, command: str) -> Machine:
+    """The machine with the command line of the run in the environments of its rows."""
+    devices = (replace(device, environment=replace(device.environment, command=command)) for device in machine.devices)
+    return replace(machine, simulated=replace(machine.simulated, command=command), devices=tuple(devices))
 
 
 def ask(question: str, *arguments: object, variables: dict[str, str | None] | None = None) -> Any:

@@ -13,7 +13,7 @@ import torch
 
 from bench import __version__
 from bench.cases import sort_settings
-from bench.container import find_container
+from bench.container import find_container, read_limits
 from bench.probes.nvml import open_gpu
 from bench.simulator import SIMULATOR_VERSION
 from results.record import Environment
@@ -29,6 +29,7 @@ def read_environment(device: torch.device | str) -> Environment:
     on_cuda = isinstance(device, torch.device) and device.type == "cuda"
     properties = torch.cuda.get_device_properties(device) if on_cuda else None
     cpu = _read_cpu_name()
+    cpu_limit, memory_limit = read_limits()
     return Environment(
         peakbench_version=__version__,
         simulator_version=SIMULATOR_VERSION,
@@ -47,6 +48,10 @@ def read_environment(device: torch.device | str) -> Environment:
         git_dirty=dirty,
         container=find_container(),
         allocator_settings=read_allocator_settings(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        cpu_governor=_read_governor(),
+        cpu_limit=cpu_limit,
+        memory_limit_bytes=memory_limit,
         **{"driver_version": None, **(read_gpu() if on_cuda else {})},
     )
 
@@ -97,6 +102,13 @@ def _read_cpu_name() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def _read_governor() -> str | None:
+    try:
+        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+    except OSError:
+        return None
 
 
 @cache

@@ -44,6 +44,12 @@ def _to_4(row: Row) -> Row:
     return row | {"allocator": "", "compile": "none", "measure": "step"} | dict.fromkeys(_NEW_IN_4)
 
 
+def _to_5(row: Row) -> Row:
+    """Version 5 says more of the CPU and how the run was begun."""
+    return row | dict.fromkeys(_NEW_IN_5)
+
+
+_NEW_IN_5 = ("foreign_cpu_share", "command", "cpu_capability", "cpu_governor", "cpu_limit", "memory_limit_bytes")
 _NEW_IN_4 = (
     "peak_active_bytes", "emptied_peak_reserved_bytes", "peak_inactive_split_bytes", "allocation_retry_count",
     "first_step_peak_requested_bytes", "first_step_peak_active_bytes", "first_step_peak_reserved_bytes", "peak_holders",
@@ -56,6 +62,6 @@ _NEW_IN_4 = (
     "container", "allocator_settings", "default_clock_hertz", "set_clock_hertz", "persistence_mode", "mig_mode",
 )  # fmt: skip
 
-_STEPS: dict[int, Callable[[Row], Row]] = {1: _to_2, 2: _to_3, 3: _to_4}
+_STEPS: dict[int, Callable[[Row], Row]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}
 """From the version that is the key to the next."""
 _ADDED: dict[int, frozenset[str]] = {version: frozenset(step({})) for version, step in _STEPS.items()}

@@ -121,6 +121,16 @@ class Environment:
     """Whether the driver stays loaded between processes."""
     mig_mode: bool | None = None
     """Whether the GPU is divided into instances (MIG)."""
+    command: str | None = None
+    """Command line of the run, suite and options included."""
+    cpu_capability: str | None = None
+    """Vector instructions that torch's own kernels use, such as `AVX512`."""
+    cpu_governor: str | None = None
+    """What chooses the CPU's clock, such as `performance`; None where the system does not tell."""
+    cpu_limit: float | None = None
+    """Cores that control groups leave to the process; None: no limit is known."""
+    memory_limit_bytes: int | None = None
+    """Memory of the host that they leave to it; None: no limit is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +237,8 @@ class Readings:
     timing_stop: str | None = None
     """Why step timing ended: `converged` (interval narrow enough), `quiet` (little noise), `enough` (sample limit) or
     `time` (time limit)."""
+    foreign_cpu_share: float | None = None
+    """Share of the machine's cores that others used while steps were warmed up and timed, 0 to 1."""
     warm_up_step_count: int | None = None
     """Steps of the method run before the first sample."""
     steps_counted: int | None = None

@@ -7,7 +7,7 @@ says in its metadata what it holds (`kind`) and by which version of this table (
 import pyarrow as pa
 
 KIND = "peakbench.measurements"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever a column is added, removed, or changes its type or meaning; `results/migrate.py` reads what was."""
 
 _TEXT = pa.string()
@@ -133,6 +133,7 @@ READINGS = (
     _optional("latency_block_pass_count", _WHOLE, "Passes of one side in one block"),
     _optional("inference_peak_allocated_bytes", _WHOLE, "Highest sum of blocks in a pass over the batch", "B"),
     _optional("timing_stop", _TEXT, "Why step timing ended: converged, quiet, enough or time"),
+    _optional("foreign_cpu_share", _REAL, "Share of the machine's cores that others used while steps were timed"),
     _optional("warm_up_step_count", _WHOLE, "Steps of the method run before the first sample"),
     _optional("steps_counted", _WHOLE, "Steps of the method that ran to their end in the passes of memory and time"),
     _optional("phases", pa.list_(_PHASE), "How long the stretches of the process took"),
@@ -165,6 +166,11 @@ ENVIRONMENT = (
     _optional("set_clock_hertz", _WHOLE, "The clock that is set for them now", "Hz"),
     _optional("persistence_mode", _TRUTH, "Whether the driver stays loaded between processes"),
     _optional("mig_mode", _TRUTH, "Whether the GPU is divided into instances"),
+    _optional("command", _TEXT, "Command line of the run"),
+    _optional("cpu_capability", _TEXT, "Vector instructions of torch's own kernels"),
+    _optional("cpu_governor", _TEXT, "What chooses the CPU's clock; null: not told"),
+    _optional("cpu_limit", _REAL, "Cores that control groups leave to the process; null: no limit known"),
+    _optional("memory_limit_bytes", _WHOLE, "Host memory that they leave to it; null: no limit known", "B"),
 )
 
 SCHEMA = pa.schema(

@@ -1,5 +1,6 @@
 """`peakbench run`: a suite, simulated and measured, into a folder of Parquet files."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -60,7 +61,9 @@ def run(
     device: Annotated[
         Device, typer.Option(help="Where steps are measured; auto takes a GPU where there is one.")
     ] = Device.AUTO,
-    time_limit: Annotated[float, typer.Option(min=1, max=1e8, help="Seconds after which a case is stopped.")] = 300.0,
+    time_limit: Annotated[
+        float, typer.Option(min=1, max=1e8, help="Seconds after which a case is stopped; compiled ones have 900 more.")
+    ] = 300.0,
     cpu_batch: Annotated[
         int | None, typer.Option(help="Images per step where a CPU is timed; the suite's by default.")
     ] = None,
@@ -135,7 +138,7 @@ def run(
 
     Example, steps with their loader:  peakbench run smoke --data cifar10 --data-root ~/data
     """
-    from bench.devices import look_at_machine  # noqa: PLC0415 - as the next two
+    from bench.devices import look_at_machine, note_command  # noqa: PLC0415 - as the next two
     from bench.jobs import Job, Settings  # noqa: PLC0415
     from bench.run import run_jobs  # noqa: PLC0415 - pyarrow only when rows are stored
 
@@ -161,7 +164,7 @@ def run(
     console = Console(stderr=True)
     with _ending_in_order(console, folder):
         with console.status("looking at this machine"):
-            machine = look_at_machine(device.value)
+            machine = note_command(look_at_machine(device.value), shlex.join(["peakbench", *sys.argv[1:]]))
         where = machine.devices[0].kind
         for words in machine.left_out:
             console.print(words, markup=False, highlight=False)
@@ -175,6 +178,9 @@ def run(
             )
         elif (untimed := len(simulated) - len(measured)) > 0:
             words = f"{untimed} cases of this suite are too slow for a CPU: simulated, not timed"
+            console.print(words, highlight=False)
+        if any(case.compile != "none" for case in measured):
+            words = "the first step of a case compiles: minutes on a CPU, unless inductor has its units in its cache"
             console.print(words, highlight=False)
         jobs = [Job(case=case, provenance="simulated", device="cuda") for case in simulated]
         what = "least_memory" if least else "step"

@@ -1,5 +1,6 @@
 """The pass of memory: peaks of the first, the steady and the emptied step on a GPU, the resident set on a CPU."""
 
+from collections.abc import Callable
 from typing import Any
 
 from bench.passes.shared import Pass, read_process_memory, uuid_of
@@ -24,8 +25,9 @@ def _measure_cuda_memory(run: Pass) -> dict[str, Any]:
     for number in range(count_rounds(run.case)):
         run.phases.begin("memory")
         watched = Watched(build_training(run.case, device, training_round=number))
-        first, steady = memory.measure_peaks(watched.step_alone, device)
-        emptied = memory.measure_emptied_peaks(watched.step_alone, device)
+        step = _announce_compiling(run, watched)
+        first, steady = memory.measure_peaks(step, device)
+        emptied = memory.measure_emptied_peaks(step, device)
         for kind, found in zip(peaks, (first, steady, emptied), strict=True):
             memory.keep_highest(peaks[kind], found)
         process = read_process_memory(run.gpu, device)
@@ -61,12 +63,13 @@ def measure_resident(run: Pass) -> dict[str, Any]:
     for number in range(count_rounds(run.case)):
         run.phases.begin("memory")
         watched = Watched(build_training(run.case, run.device, training_round=number))
+        step = _announce_compiling(run, watched)
         for _ in range(memory.STEPS - 1):
-            watched.step_alone()
+            step()
         memory.empty(run.device)
         memory.forget_resident_peak()
         for _ in range(CPU_STEPS):
-            watched.step_alone()
+            step()
         highest = max(highest, memory.read_resident_peak())
         watched.check()
         counted, seconds = counted + watched.steps_counted, seconds + watched.first_seconds
@@ -78,3 +81,15 @@ def measure_resident(run: Pass) -> dict[str, Any]:
         "first_step_seconds": seconds,
         "steps_counted": counted,
     }
+
+
+def _announce_compiling(run: Pass, watched: Watched) -> Callable[[], None]:
+    """A training step; where the case is compiled the first one does that, and is a stretch of its own."""
+    if run.case.compile == "none":
+        return watched.step_alone
+
+    def step() -> None:
+        run.phases.begin("memory" if watched.call_count else "compile")
+        watched.step_alone()
+
+    return step

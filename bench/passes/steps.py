@@ -1,5 +1,6 @@
 """The pass of time: steps of the method beside those of end-to-end backprop."""
 
+import os
 from collections.abc import Callable
 from itertools import chain, repeat
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from bench.isolated import is_out_of_memory
 from bench.passes.shared import Pass
+from bench.probes.cpu_load import BUSY, read_cpu_times, share_of_others
 from bench.probes.timing import time_pairs
 from bench.probes.validity import Watched
 from bench.training import NextBatch, build_training, count_rounds
@@ -29,7 +31,11 @@ def time_steps(run: Pass, data_root: str | None, counted: int) -> dict[str, Any]
             one.step()
 
     reference = step if case.method == "e2e" else _reference_step(run, batches)
+    before = read_cpu_times()
     samples = time_pairs(step, reference, run.limits, run.machine, run.phases.begin)
+    others = share_of_others(before, read_cpu_times(), os.cpu_count() or 1)
+    if others is not None and others > BUSY:
+        run.flags["busy CPU"] = None
     for one in rounds:
         one.check()
     if any(one.count_untrained() for one in rounds):
@@ -51,6 +57,7 @@ def time_steps(run: Pass, data_root: str | None, counted: int) -> dict[str, Any]
         "block_step_count": samples.block_step_count,
         "blocks": samples.blocks,
         "timing_stop": samples.stop,
+        "foreign_cpu_share": others,
         "warm_up_step_count": samples.warm_up_step_count,
         "first_loss": last.first_losses[-1],
         "last_loss": last.last_losses[-1],

@@ -72,6 +72,14 @@ def test_a_case_past_its_time_limit_is_a_row(file):
     assert row.message.startswith("stopped after the time limit of 0.8 s, in hang")
 
 
+def test_a_compiled_case_has_longer(file, monkeypatch):
+    monkeypatch.setattr("bench.attempt.COMPILE_SECONDS", 0.5)
+    job = replace(JOB, case=replace(JOB.case, compile="default"))
+    settings = replace(SETTINGS, data_root=json.dumps({"1": "hang"}), time_limit=0.8)
+    row = attempt(job, ENVIRONMENT, GPU, file, settings, held=(), functions=PLANTED)
+    assert row.message.startswith("stopped after the time limit of 1.3 s, in hang")
+
+
 def test_a_process_that_crashes_behind_its_row_is_finished(file):
     row = attempt_planted("die_behind_the_row", file)
     assert (row.status, row.readings.parameter_count) == ("ok", 1)

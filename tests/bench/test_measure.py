@@ -9,6 +9,7 @@ from bench.cases import make_case
 from bench.measure import measure
 from bench.passes.memory import measure_resident
 from bench.passes.shared import Pass, Phases
+from bench.probes.cpu_load import BUSY
 from bench.probes.limits import Limits
 from bench.probes.validity import InvalidTrainingError
 from bench.training import Training
@@ -51,7 +52,9 @@ def test_a_cpu_has_a_resident_set_and_nothing_of_a_gpu(measured):
     assert 0 < readings.resident_before_bytes <= readings.peak_resident_bytes
     assert readings.peak_allocated_bytes is readings.step_host_seconds is readings.step_energy_joules is None
     assert readings.peak_holders is readings.device_uuid is readings.context_bytes is None
-    assert readings.flags == ("unsettled",)
+    assert set(readings.flags) - {"busy CPU"} == {"unsettled"}
+    assert 0 <= readings.foreign_cpu_share <= 1
+    assert ("busy CPU" in readings.flags) is (readings.foreign_cpu_share > BUSY)
 
 
 def test_the_resident_set_grows_with_the_batch():
@@ -103,6 +106,8 @@ def test_units_are_compiled_where_the_case_says_so(monkeypatch):
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, mode=None: compile_module(self, backend=keep))
     case = replace(case_of("e2e", 1), compile="default")
-    readings = measure_resident(_pass(case))
+    one = _pass(case)
+    readings = measure_resident(one)
+    assert [phase.name for phase in one.phases.finish()] == ["start", "memory", "compile"]
     assert len(graphs) >= 4
     assert readings["steps_counted"] == 3

@@ -9,7 +9,7 @@ from results.migrate import added_columns, upgrade_rows
 from results.schema import SCHEMA, SCHEMA_VERSION
 from results.store import read_file, write_file
 
-VERSION_1, VERSION_3 = (Path(__file__).parent / f"measurements_{version}.parquet" for version in (1, 3))
+VERSION_1, VERSION_3, VERSION_4 = (Path(__file__).parent / f"measurements_{version}.parquet" for version in (1, 3, 4))
 
 
 def test_a_file_of_version_1_reads_as_what_was_run_then():
@@ -39,7 +39,15 @@ def test_a_file_of_version_3_reads_as_what_was_run_then():
     assert (late.status, late.phase) == ("timeout", "training step")
 
 
-@pytest.mark.parametrize("old", [VERSION_1, VERSION_3])
+def test_a_file_of_version_4_reads_with_what_nobody_asked_then_unknown():
+    *_, measured = read_file(VERSION_4)
+    assert (measured.case.method, measured.provenance, measured.status) == ("greedy", "measured", "ok")
+    assert [block.side for block in measured.readings.blocks[:4]] == ["method", "e2e", "e2e", "method"]
+    assert measured.readings.foreign_cpu_share is measured.environment.command is None
+    assert measured.environment.cpu_limit is measured.environment.memory_limit_bytes is None
+
+
+@pytest.mark.parametrize("old", [VERSION_1, VERSION_3, VERSION_4])
 def test_an_old_file_written_anew_is_of_this_version_and_the_same(tmp_path, old):
     rows = read_file(old)
     write_file(tmp_path / "new.parquet", rows)
