@@ -305,9 +305,9 @@ def _list_files(path: Path) -> list[Path]:
 def _check_whole(path: Path, content: bytes) -> None:
     """Parquet begins and ends with the same four bytes, so a cut file is told from a foreign one."""
     if not content.startswith(_MAGIC):
-        raise StoreError(f"{path} is not a Parquet file")
+        raise StoreError(f"{path} is not a Parquet file; move it away")
     if not content.endswith(_MAGIC):
-        raise StoreError(f"{path} is cut short ({len(content)} bytes): its writer or a copy of it was interrupted")
+        raise StoreError(f"{path} is cut short ({len(content)} bytes): its writer or a copy of it was interrupted; move it away")
 
 
 def _columns_of(version: int) -> list[str]:
@@ -348,7 +348,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         # Damaged bytes make pyarrow raise nearly anything: OSError, ArrowInvalid, KeyError, UnicodeDecodeError.
-        raise StoreError(f"{path} is damaged: {error}") from error
+        raise StoreError(f"{path} is damaged: {error}; move it away") from error
 
 
 @contextmanager
