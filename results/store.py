@@ -307,7 +307,9 @@ def _check_whole(path: Path, content: bytes) -> None:
     if not content.startswith(_MAGIC):
         raise StoreError(f"{path} is not a Parquet file; move it away")
     if not content.endswith(_MAGIC):
-        raise StoreError(f"{path} is cut short ({len(content)} bytes): its writer or a copy of it was interrupted; move it away")
+        raise StoreError(
+            f"{path} is cut short ({len(content)} bytes): its writer or a copy of it was interrupted; move it away"
+        )
 
 
 def _columns_of(version: int) -> list[str]:

@@ -28,6 +28,9 @@ _STYLES = {"out_of_memory": "yellow", "timeout": "red", "failed": "red"}
 _FRAME_LINES = 7
 """Of a screen: head of the table, bar, and a line to type on."""
 
+_FEW = 3
+"""Rows that are listed by name even where they are all."""
+
 
 @contextmanager
 def show_progress(console: Console) -> "Iterator[Observe]":
@@ -129,9 +132,13 @@ def summarise(rows: Sequence[Measurement], folder: Path, console: Console) -> in
     bad = [row for row in rows if row.status != "ok"]
     lines = [f"{len(rows) - len(bad)} of {len(rows)} cases ok; records in {folder}"]
     flagged = Counter(flag for row in rows for flag in row.readings.flags or ())
+    measured = [row for row in rows if row.provenance == "measured" and row.status == "ok"]
     for flag, count in flagged.most_common():
-        lines.append(f"flagged '{flag}' ({count}): {FLAGS.get(flag, 'see docs/measuring.md')}")
-        lines += [f"  {row.case.label} {row.provenance}" for row in rows if flag in (row.readings.flags or ())]
+        with_flag = [row for row in rows if flag in (row.readings.flags or ())]
+        every = with_flag == measured and count > _FEW
+        which = f"all {count} measured" if every else f"{count}"
+        lines.append(f"flagged '{flag}' ({which}): {FLAGS.get(flag, 'see docs/measuring.md')}")
+        lines += [] if every else [f"  {row.case.label} {row.provenance}" for row in with_flag]
     for status in ("failed", "timeout", "out_of_memory"):
         for phase in dict.fromkeys(row.phase for row in bad if row.status == status):
             alike = [row for row in bad if (row.status, row.phase) == (status, phase)]

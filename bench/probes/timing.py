@@ -58,6 +58,10 @@ HELD_DOWN = {
 shows in the clock."""
 
 
+class ClockError(RuntimeError):
+    """The clock did not go on during a step."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """Paired samples in seconds, by position."""
@@ -117,6 +121,9 @@ def time_pairs(
         limits: when to stop.
         machine: clock and device.
         announce: told of `warm-up` and `training step`.
+
+    Raises:
+        ClockError: by the clock a step took no time.
     """
     announce("warm-up")
     warm, settled = _warm_up(run, limits, machine)
@@ -165,7 +172,13 @@ def _time_alone(call: Call, machine: Machine) -> float:
     start = machine.now()
     call()
     machine.synchronize()
-    return machine.now() - start
+    return _check_clock(machine.now() - start)
+
+
+def _check_clock(seconds: float) -> float:
+    if seconds <= 0:
+        raise ClockError(f"a step took {seconds:g} s by the clock, which something stopped, set back or replaced")
+    return seconds
 
 
 def _warm_up(call: Call, limits: Limits, machine: Machine) -> tuple[list[float], bool]:
@@ -231,7 +244,7 @@ def _run_block(side: _Side, count: int, machine: Machine) -> _Sampled:
         after=after,
     )
     block = replace(block, flags=suspect(block, machine.default_clock_hertz))
-    return _Sampled(side, block, [machine.between(*pair) for pair in marks], host_seconds)
+    return _Sampled(side, block, [_check_clock(machine.between(*pair)) for pair in marks], host_seconds)
 
 
 def suspect(block: Block, default_clock_hertz: int | None) -> tuple[str, ...]:

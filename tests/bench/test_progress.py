@@ -114,6 +114,12 @@ def test_the_end_names_what_was_flagged_and_why_and_what_failed_in_which_phase(s
     ]
 
 
+def test_a_flag_of_all_measured_rows_is_said_once(screen):
+    console = screen(terminal=False)
+    summarise([make_row(readings=replace(TIMED, flags=("busy CPU",)))] * 4, Path("x"), console)
+    assert shown(console).splitlines()[1:] == [f"flagged 'busy CPU' (all 4 measured): {FLAGS['busy CPU']}"]
+
+
 def test_out_of_memory_is_a_result(screen):
     assert summarise([make_row(status="out_of_memory")], Path("x"), screen(terminal=False)) == 0
 

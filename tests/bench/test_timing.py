@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.probes.limits import Limits
-from bench.probes.timing import has_settled, is_at_rest, suspect, time_pairs
+from bench.probes.timing import ClockError, has_settled, is_at_rest, suspect, time_pairs
 from results.samples import Block, DeviceState
 
 BUSY = DeviceState(
@@ -176,6 +176,14 @@ def test_warming_up_ends_unsettled_after_a_third_of_the_time():
     samples = slower_and_slower.run(replace(FOUR, maximum_seconds=30.0))
     assert samples.flags == ("unsettled",)
     assert samples.warm_up_step_count == math.ceil(math.log(1 + 10 * 0.1, 1.1))
+
+
+@pytest.mark.parametrize("stops_at", [0, 5])
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_a_clock_that_does_not_go_on_is_named(stops_at, seconds):
+    steps = Steps(lambda count: seconds if count >= stops_at else 1.0, 1.0)
+    with pytest.raises(ClockError, match=r"a step took -?\d s by the clock"):
+        steps.run(replace(FOUR, maximum_seconds=3.0))
 
 
 # when it ends
