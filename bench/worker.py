@@ -87,8 +87,9 @@ def describe_device(report: Report) -> dict[str, Any]:
     }
 
 
-def place_cases(cases: Sequence[Case]) -> list[Case]:
+def place_cases(cases: Sequence[Case], report: Report) -> list[Case]:
     """Cases with the sizes that `balanced` means, so that what is measured is what is simulated."""
+    report("split")
     return [place_boundaries(case) for case in cases]
 
 

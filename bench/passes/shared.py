@@ -1,9 +1,10 @@
 """What the passes of a case have in common."""
 
+import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-import psutil
 import torch
 
 from bench.isolated import Report
@@ -20,7 +21,7 @@ class Phases:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._now = "start"
-        self._since = psutil.Process().create_time()
+        self._since = time.time() - _read_age()
         self._seconds: dict[str, float] = {}
 
     def begin(self, name: str) -> None:
@@ -38,6 +39,12 @@ class Phases:
         now = time.time()
         self._seconds[self._now] = self._seconds.get(self._now, 0.0) + max(now - self._since, 0.0)
         self._since = now
+
+
+def _read_age() -> float:
+    """Seconds since this process was started."""
+    began = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]  # in ticks since the machine was booted
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(began) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 KINDS = ("requested", "allocated", "reserved")
@@ -108,4 +107,4 @@ def read_resident_peak() -> int:
 
 def read_resident() -> int:
     """Resident set now, in bytes."""
-    return psutil.Process().memory_info().rss
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -14,6 +14,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 from scipy.stats import mannwhitneyu
@@ -21,7 +22,11 @@ from scipy.stats import mannwhitneyu
 from bench.probes.limits import Limits
 from bench.probes.machine import Machine
 from results.samples import Block, Side
-from results.statistics import paired_ratio
+
+KNOWS_INTERVALS = find_spec("scipy") is not None
+"""Without SciPy, in a bare CUDA image, sampling ends by the other rules."""
+if KNOWS_INTERVALS:  # now, since an import between two blocks would have the device wait
+    from results.statistics import paired_ratio
 
 Call = Callable[[], object]
 
@@ -288,7 +293,9 @@ def _why_stop(
 
 
 def _is_narrow(seconds: list[float], references: list[float], block: int) -> bool:
-    ratio = paired_ratio(seconds, references, block)
+    if not KNOWS_INTERVALS:
+        return False
+    ratio = paired_ratio(seconds, references, block)  # pyright: ignore[reportPossiblyUnbound]
     return (
         ratio.low is not None
         and ratio.high is not None
