@@ -51,7 +51,7 @@ def read_environment(device: torch.device | str) -> Environment:
         cpu_governor=_read_governor(),
         cpu_limit=cpu_limit,
         memory_limit_bytes=memory_limit,
-        **{"driver_version": None, **(read_gpu() if on_cuda else {})},
+        **{"driver_version": None, **(read_gpu(read_uuid(device)) if on_cuda else {})},
     )
 
 
@@ -77,9 +77,19 @@ def _read_cudnn_version() -> int | None:
         return None
 
 
-def read_gpu() -> dict[str, Any]:
-    """What NVML tells of the GPU this process sees first, as fields of `Environment`; nothing without NVML."""
-    gpu = open_gpu()
+def read_uuid(device: torch.device) -> str | None:
+    """What names a CUDA device on its machine."""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return None if uuid is None else str(uuid)
+
+
+def read_gpu(uuid: str | None = None) -> dict[str, Any]:
+    """What NVML tells of the GPU this process sees first, as fields of `Environment`; nothing without NVML.
+
+    Args:
+        uuid: of the GPU as CUDA tells it.
+    """
+    gpu = open_gpu(uuid)
     if isinstance(gpu, str):
         return {}
     return {

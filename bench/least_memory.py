@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.environment import read_uuid
 from bench.isolate import Outcome, run_isolated
 from bench.isolated import Report
-from bench.passes.shared import read_process_memory, uuid_of
+from bench.passes.shared import open_device, read_process_memory
 from bench.probes import memory
 from bench.probes.least_memory import find_least_limit
 from bench.probes.limits import Limits
-from bench.probes.nvml import open_gpu
 from bench.training import build_training, count_rounds
 from results.record import Case, Readings
 from results.samples import Probe
@@ -57,7 +57,8 @@ def train_limited(case: Case, limit_bytes: int | None, report: Report) -> Trial:
         FloatingPointError: the loss is not finite.
     """
     report("context")
-    gpu, device = open_gpu(), torch.device("cuda", 0)
+    device = torch.device("cuda", 0)
+    gpu = open_device(device)
     total = torch.cuda.get_device_properties(device).total_memory
     if limit_bytes is not None:
         # Half a byte more, so that torch's own rounding down meets the limit.
@@ -88,7 +89,7 @@ def train_limited(case: Case, limit_bytes: int | None, report: Report) -> Trial:
         reserved_bytes=highest["reserved"],
         device_bytes=total,
         process=held,
-        uuid=uuid_of(device),
+        uuid=read_uuid(device),
     )
 
 

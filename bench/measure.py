@@ -3,19 +3,17 @@
 Each pass builds what it needs and drops it, so that none sees what another left.
 """
 
-from dataclasses import replace
-
 import torch
 
 from bench.isolated import Report
 from bench.passes.attribution import attribute_peak
 from bench.passes.inference import time_inference
 from bench.passes.memory import measure_memory
-from bench.passes.shared import Pass, Phases, uuid_of
+from bench.passes.shared import Pass, Phases, open_device
 from bench.passes.steps import time_steps
 from bench.probes.limits import Limits
 from bench.probes.memory import empty
-from bench.probes.nvml import Gpu, open_gpu
+from bench.probes.nvml import Gpu
 from results.record import Case, Readings
 
 
@@ -38,7 +36,8 @@ def measure(case: Case, device_name: str, limits: Limits, data_root: str | None,
     gpu: Gpu | None = None
     if device.type == "cuda":
         phases.begin("context")
-        gpu = _open_device(device, flags)
+        gpu = open_device(device)
+        flags |= {} if gpu else {"no NVML": None}
     run = Pass(case, device, limits, phases, gpu, flags)
     readings = measure_memory(run)
     if device.type == "cuda":
@@ -47,17 +46,3 @@ def measure(case: Case, device_name: str, limits: Limits, data_root: str | None,
     empty(device)
     readings |= time_inference(run)
     return Readings(**readings, phases=phases.finish(), flags=tuple(flags))
-
-
-def _open_device(device: torch.device, flags: dict[str, None]) -> Gpu | None:
-    """NVML as it is before CUDA starts, and then CUDA."""
-    before = open_gpu()
-    torch.zeros(1, device=device)
-    if isinstance(before, str):
-        flags["no NVML"] = None
-        return None
-    found = open_gpu(uuid_of(device))
-    # By the order of `CUDA_VISIBLE_DEVICES` alone another card may have been looked at before.
-    if isinstance(found, str) or str(found.handle) == str(before.handle):
-        return before
-    return replace(found, earlier_processes=frozenset(), earlier_used_bytes=None)

@@ -12,10 +12,9 @@ from bench.environment import read_environment
 from bench.ground_truth import GroundTruth
 from bench.isolate import Report
 from bench.measure import measure
-from bench.passes.shared import read_process_memory
+from bench.passes.shared import open_device, read_process_memory
 from bench.probes.limits import Limits
 from bench.probes.memory import KINDS, Peaks, empty, keep_highest, measure_peaks
-from bench.probes.nvml import open_gpu
 from bench.probes.workspaces import measure_workspace
 from bench.simulator.least_memory import find_least_memory_of_all
 from bench.simulator.model import Model, model_of, read_model
@@ -56,9 +55,7 @@ def describe_device(report: Report) -> dict[str, Any]:
     """What a ground truth says of the CUDA device of this machine, but for cases and workspaces."""
     report("look for a GPU")
     device = torch.device("cuda", 0)
-    before = open_gpu()
-    torch.zeros(1, device=device)
-    held = read_process_memory(before, device)
+    held = read_process_memory(open_device(device), device)
     properties, environment = torch.cuda.get_device_properties(device), read_environment(device)
     return {
         "device": {

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from bench.passes.shared import Pass, read_process_memory, uuid_of
+from bench.environment import read_uuid
+from bench.passes.shared import Pass, read_process_memory
 from bench.probes import memory
 from bench.probes.validity import Watched
 from bench.training import build_training, count_rounds
@@ -53,7 +54,7 @@ def _measure_cuda_memory(run: Pass) -> dict[str, Any]:
         "workspace": "measured",
         "first_step_seconds": seconds,
         "steps_counted": counted,
-        "device_uuid": uuid_of(device),
+        "device_uuid": read_uuid(device),
     }
 
 

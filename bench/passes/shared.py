@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from bench.environment import read_uuid
 from bench.isolated import Report
 from bench.probes.limits import Limits
 from bench.probes.machine import Cpu, Cuda, Machine
-from bench.probes.nvml import Gpu
+from bench.probes.nvml import Gpu, open_gpu
 from results.record import Case
 from results.samples import Phase
 
@@ -70,13 +71,20 @@ class Pass:
         return replace(self.case, method="e2e", module_count=1, split_policy="equal")
 
 
-def uuid_of(device: torch.device) -> str | None:
-    """What names a CUDA device on its machine."""
-    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
-    return None if uuid is None else str(uuid)
+def open_device(device: torch.device) -> Gpu | None:
+    """NVML as it is before CUDA starts, None where there is none, and then CUDA."""
+    before = open_gpu()
+    torch.zeros(1, device=device)
+    if isinstance(before, str):
+        return None
+    found = open_gpu(read_uuid(device))
+    # By the order of `CUDA_VISIBLE_DEVICES` alone another card may have been looked at before.
+    if isinstance(found, str) or (found.uuid is not None and found.uuid == before.uuid):
+        return before
+    return replace(found, earlier_processes=frozenset(), earlier_used_bytes=None)
 
 
-def read_process_memory(gpu: Gpu | str | None, device: torch.device) -> tuple[int, str, int] | None:
+def read_process_memory(gpu: Gpu | None, device: torch.device) -> tuple[int, str, int] | None:
     """Bytes the process holds on the device, how that is known, and what of it is not in the allocator's segments."""
-    told = gpu.process_memory() if isinstance(gpu, Gpu) else None
+    told = gpu.process_memory() if gpu else None
     return None if told is None else (*told, told[0] - torch.cuda.memory_reserved(device))

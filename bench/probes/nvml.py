@@ -1,7 +1,8 @@
 """Asks a GPU about itself through NVML (`nvidia-ml-py`, module `pynvml`). Imports no torch.
 
 A container hides the processes of others, and often this one's own; what is then told otherwise is said with the
-answer. A call that a driver or a card does not know is answered by None, and so is everything where there is no NVML.
+answer. A call that a driver or a card does not know, or does not allow, is answered by None. Of a part of a GPU (MIG)
+NVML tells the memory, but no clocks, temperature, power and energy.
 
 Sees: clocks, why they are held down, temperature, power, energy, memory of the device and of processes on it.
 Does not see: what one process computes; memory by anything finer than a process.
@@ -35,6 +36,8 @@ class Gpu:
     library: Any
     """`pynvml`, or what stands in for it."""
     handle: Any
+    uuid: str | None = None
+    """Its name, which begins with `GPU-`, or with `MIG-` where it is a part of one; None where NVML does not tell."""
     earlier_processes: frozenset[int] = frozenset()
     """Processes that computed on it when it was opened."""
     earlier_used_bytes: int | None = None
@@ -47,7 +50,9 @@ class Gpu:
         return DeviceState(
             sm_clock_hertz=_hertz(self._ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM)),
             memory_clock_hertz=_hertz(self._ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM)),
-            temperature_celsius=self._ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
+            temperature_celsius=self._ask_either(
+                "nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU
+            ),
             power_watts=None if power is None else power / 1000,
             throttle_reasons=None if bits is None else name_reasons(bits),
             foreign_process_count=self._count_foreign(),
@@ -87,30 +92,40 @@ class Gpu:
 
     def mig_mode(self) -> bool | None:
         """Whether the GPU is divided into instances; None on cards that cannot be."""
+        if self.uuid is not None and self.uuid.startswith("MIG-"):
+            return True
         modes = self._ask("nvmlDeviceGetMigMode")
         return None if modes is None else bool(modes[0])
 
     def driver_version(self) -> str | None:
         """Of the NVIDIA driver."""
-        try:
-            return str(self.library.nvmlSystemGetDriverVersion())
-        except self.library.NVMLError:
-            return None
+        return self._try("nvmlSystemGetDriverVersion")
 
     def opened(self) -> "Gpu":
         """This GPU with what is on it now noted as earlier than this process's own work."""
         earlier = frozenset(process.pid for process in self._processes())
-        return replace(self, earlier_processes=earlier, earlier_used_bytes=self._used_bytes())
+        uuid = self._ask("nvmlDeviceGetUUID")
+        return replace(self, uuid=uuid, earlier_processes=earlier, earlier_used_bytes=self._used_bytes())
 
     def _ask(self, call: str, *arguments: object) -> Any:
+        return self._try(call, self.handle, *arguments)
+
+    def _ask_either(self, new: str, old: str, *arguments: object) -> Any:
+        """By the newer name of a call, or by the one before it, which drivers drop in the end."""
+        answer = self._ask(new, *arguments)
+        return self._ask(old, *arguments) if answer is None else answer
+
+    def _try(self, call: str, *arguments: object) -> Any:
+        nvml = self.library
+        # Of these two an older `nvidia-ml-py` raises the first, and a newer one above an older driver the second.
+        unknown = (AttributeError, getattr(nvml, "NVMLLibraryMismatchError", nvml.NVMLError))
         try:
-            return getattr(self.library, call)(self.handle, *arguments)
-        except self.library.NVMLError:
+            return getattr(nvml, call)(*arguments)
+        except (nvml.NVMLError, *unknown):
             return None
 
     def _throttle_bits(self) -> int | None:
-        bits = self._ask("nvmlDeviceGetCurrentClocksEventReasons")
-        return self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") if bits is None else bits
+        return self._ask_either("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
 
     def _processes(self) -> list[Any]:
         return self._ask("nvmlDeviceGetComputeRunningProcesses") or []
@@ -120,9 +135,10 @@ class Gpu:
         return None if memory is None else memory.used
 
     def _count_foreign(self) -> int | None:
-        if self._ask("nvmlDeviceGetComputeRunningProcesses") is None:
+        listed = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        if listed is None:
             return None
-        return count_foreign(frozenset(each.pid for each in self._processes()), self.earlier_processes, os.getpid())
+        return count_foreign(frozenset(each.pid for each in listed), self.earlier_processes, os.getpid())
 
 
 def count_foreign(now: frozenset[int], earlier: frozenset[int], own: int) -> int:
@@ -145,7 +161,7 @@ def name_reasons(bits: int) -> tuple[str, ...]:
 
 
 def open_gpu(uuid: str | None = None, library: Any = None) -> Gpu | str:
-    """The GPU that CUDA calls device 0 in this process, or in words why there is no NVML.
+    """The GPU, or the part of one, that CUDA calls device 0 in this process, or in words why there is no NVML.
 
     Args:
         uuid: of the device as CUDA tells it; None before CUDA has started: the first of `CUDA_VISIBLE_DEVICES`.
@@ -166,7 +182,12 @@ def open_gpu(uuid: str | None = None, library: Any = None) -> Gpu | str:
 
 def _find_handle(library: Any, uuid: str | None, visible: str) -> Any:
     first = visible.partition(",")[0].strip()
-    for name in filter(None, (f"GPU-{uuid}" if uuid else "", first if first.startswith(("GPU-", "MIG-")) else "")):
+    names = [f"GPU-{uuid}", f"MIG-{uuid}"] if uuid else []
+    if first.startswith("MIG-"):  # CUDA may tell a part by the name of the whole
+        names.insert(0, first)
+    elif first.startswith("GPU-"):
+        names.append(first)
+    for name in names:
         try:
             return library.nvmlDeviceGetHandleByUUID(name)
         except library.NVMLError:

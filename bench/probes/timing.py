@@ -227,7 +227,7 @@ def _count_block_steps(seconds: float, kind: str, maximum_pairs: int) -> int:
 
 
 def _run_block(side: _Side, count: int, machine: Machine) -> _Sampled:
-    before, energy = machine.state(), machine.energy_joules()
+    before, energy = machine.state(), machine.energy_joules()  # energy next to the steps: a state takes milliseconds
     marks: list[tuple[Any, Any]] = []
     host_seconds: list[float] = []
     machine.synchronize()
@@ -239,7 +239,7 @@ def _run_block(side: _Side, count: int, machine: Machine) -> _Sampled:
         marks.append((begin, machine.mark()))
     machine.synchronize()
     wall = machine.now() - start
-    after, energy_after = machine.state(), machine.energy_joules()
+    energy_after, after = machine.energy_joules(), machine.state()
     block = Block(
         side=side.name,
         step_count=count,

@@ -33,7 +33,7 @@ def test_settings_of_the_shell_are_told_by_either_name(monkeypatch, name):
 
 
 def test_a_gpu_tells_its_clocks_and_modes(monkeypatch):
-    monkeypatch.setattr(environment_module, "open_gpu", gpu)
+    monkeypatch.setattr(environment_module, "open_gpu", lambda uuid: gpu())
     told = environment_module.read_gpu()
     assert told == {
         "driver_version": "580.65.06",

@@ -14,14 +14,18 @@ class NVMLError(Exception):
     pass
 
 
+class Mismatch(Exception):  # noqa: N818 - stands for NVMLLibraryMismatchError, which is no NVMLError
+    pass
+
+
 class FakeLibrary:
     """Answers as an H200 gave them; a call without an answer is one that the driver does not know."""
 
     NVMLError = NVMLError
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 
-    def __init__(self, **answers):
-        self.answers = answers
+    def __init__(self, answers=(), /, **more):
+        self.answers = {**dict(answers), **more}
         self.handles = []
 
     def nvmlInit(self):  # noqa: N802 - NVML's name
@@ -100,6 +104,31 @@ def test_a_call_that_the_driver_does_not_know_is_not_measured():
     assert asked == (None,) * 4
 
 
+@pytest.mark.parametrize("kind", [AttributeError, Mismatch], ids=["older library", "older driver"])
+def test_a_call_that_is_unknown_to_the_library_is_not_measured(kind):
+    class Other(FakeLibrary):
+        NVMLLibraryMismatchError = Mismatch
+
+        def __getattr__(self, name):
+            if "Processes" in name or "Reasons" in name:
+                raise kind(name)
+            return super().__getattr__(name)
+
+    state = open_gpu(library=Other(H200)).state()
+    assert (state.foreign_process_count, state.throttle_reasons, state.temperature_celsius) == (None, None, 61)
+
+
+def test_newer_drivers_call_the_temperature_otherwise():
+    answers = {name: value for name, value in H200.items() if name != "nvmlDeviceGetTemperature"}
+    fake = FakeLibrary(answers, nvmlDeviceGetTemperatureV=62)
+    assert open_gpu(library=fake).state().temperature_celsius == 62
+
+
+def test_a_part_of_a_gpu_is_divided_although_the_driver_tells_that_of_the_whole_alone():
+    answers = {name: value for name, value in H200.items() if name != "nvmlDeviceGetMigMode"}
+    assert open_gpu(library=FakeLibrary(answers, nvmlDeviceGetUUID="MIG-dd")).mig_mode() is True
+
+
 def test_older_drivers_call_the_reasons_otherwise():
     answers = {name: value for name, value in H200.items() if name != "nvmlDeviceGetCurrentClocksEventReasons"}
     fake = FakeLibrary()
@@ -158,6 +187,7 @@ def test_foreign_processes_are_counted_whatever_number_this_one_has(now, earlier
         ("3,1", None, ("nvmlDeviceGetHandleByIndex", 3)),
         ("GPU-aa,GPU-bb", None, ("nvmlDeviceGetHandleByUUID", "GPU-aa")),
         ("3", "cc", ("nvmlDeviceGetHandleByUUID", "GPU-cc")),
+        ("MIG-dd", "cc", ("nvmlDeviceGetHandleByUUID", "MIG-dd")),
     ],
 )
 def test_the_card_is_the_one_that_cuda_calls_first(monkeypatch, visible, uuid, asked):
