@@ -10,6 +10,7 @@ import pickle
 import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ _OUT_OF_MEMORY_SIGNS = (
     "status_alloc_failed",
     "allocation_failed",
 )
+_NO_ENGINE = "unable to find an engine"
+"""Said where every plan of cuDNN failed: for want of memory, at which torch goes on to the next plan, or otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,5 +198,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on the CPU or on a device."""
     if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
         return True
+    if not isinstance(error, RuntimeError):
+        return False
     text = _text_of(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY_SIGNS)
+    return any(sign in text for sign in _OUT_OF_MEMORY_SIGNS) or (_NO_ENGINE in text and _was_refused())
+
+
+def _was_refused() -> bool:
+    """Whether the CUDA allocator of this process could not serve a request."""
+    torch = sys.modules.get("torch")
+    return bool(torch and torch.cuda.is_initialized() and torch.cuda.memory_stats()["num_ooms"])

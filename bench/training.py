@@ -30,6 +30,9 @@ from results.record import Case
 SEED = 0
 LEARNING_RATE = 0.1
 """Of SGD; of no effect on memory or time."""
+LOSS_SCALE = 2.0**10
+"""At which loss scaling begins in float16. torch begins at 2^16 and halves it at every overflow; a step that overflows
+makes no update, hence no optimizer state either: peaks of such steps would be too low."""
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
@@ -200,7 +203,7 @@ def build_training(
         stored = _start_round(network, training_round, case, device)
     groups = _parameter_groups(network)
     make = partial(OPTIMIZERS[case.optimizer], **_settings(case))
-    scaler = torch.amp.GradScaler(_as_cuda(device), enabled=case.precision == "float16")
+    scaler = torch.amp.GradScaler(_as_cuda(device), LOSS_SCALE, enabled=case.precision == "float16")
     network.scale_loss = scaler.scale
     training = Training(case, network, tuple(map(make, groups)), scaler, next_batch, stored)
     training.announce(network.observe)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from statistics import median
+from statistics import fmean, median
 
 from reports import cells
 from reports.comparison import ReportError, workload_of
@@ -19,7 +19,8 @@ LEGEND = (
 )
 TIME_LEGEND = (
     "host: share of a step in which the host was still queueing it; near 100% the host sets the pace. latency: a "
-    "forward pass over one image. images/s: of forward passes over the batch. J: energy of a training step. Medians."
+    "forward pass over one image. images/s: of forward passes over the batch. Medians. J: energy of a training step, a "
+    "mean, because the counter of a card moves too rarely for single blocks."
 )
 _PEAKS = {
     "requested": "peak_requested_bytes",
@@ -101,7 +102,7 @@ def _to_table(trios: Sequence[_Trio]) -> Table:
         (
             _shown("step\nms", trios, lambda own: format_milliseconds(_middle(own.step_seconds))),
             _shown("host\n", trios, _host_share),
-            _shown("energy\nJ", trios, lambda own: _decimal(_middle(own.step_energy_joules))),
+            _shown("energy\nJ", trios, lambda own: _decimal(_mean(own.step_energy_joules))),
         ),
         (
             _shown("latency\nms", trios, lambda own: format_milliseconds(_middle(own.latency_seconds))),
@@ -136,6 +137,10 @@ def _error(simulated: int | None, measured: int | None) -> str:
 
 def _middle(samples: Sequence[float] | None) -> float | None:
     return median(samples) if samples else None
+
+
+def _mean(samples: Sequence[float] | None) -> float | None:
+    return fmean(samples) if samples else None
 
 
 def _host_share(own: Readings) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from bench.isolate import Stop, is_out_of_memory, run_isolated
 
@@ -253,3 +254,11 @@ def test_a_process_whose_caller_died_has_its_grace_to_finish(tmp_path, grace, fi
 )
 def test_errors_that_say_memory_ran_out_are_told_from_others(error, expected):
     assert is_out_of_memory(error) is expected
+
+
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_no_engine_of_cudnn_is_out_of_memory_where_the_allocator_refused_one_its_workspace(refusals, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda: {"num_ooms": refusals})
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    assert is_out_of_memory(error) is bool(refusals)
