@@ -149,6 +149,7 @@ def oracle(session: nox.Session) -> None:
         "LD_LIBRARY_PATH": str(built / "lib"),
         "LD_PRELOAD": str(built / "libhollow.so"),
     }
+    session.run(python, "tests/oracle/measure.py", env=hollow, external=True)
     session.run(python, "tests/oracle/compare.py", *session.posargs, env=hollow, external=True)
     for suite in ("smoke", "cifar"):
         session.run(str(ENVIRONMENT / "bin" / "peakbench"), "validate", suite, env=hollow, external=True)
