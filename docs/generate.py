@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.ground_truth import read_ground_truth
 from bench.validate import Comparison, summarise
 from bench.worker import simulate_truth
-from docs import cards, hand_placed, papers, public_placements, public_readings, splits
+from docs import cards, hand_placed, measured, papers, public_placements, public_readings, splits
 from docs.simulations import Asked, answer, prepare
 from docs.tables import write_table
 from reports.units import format_gib, format_percent
@@ -85,6 +85,7 @@ def ground_truth() -> str:
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "resnet110": ("README.md", resnet110),
     "ground truth": ("docs/simulator.md", ground_truth),
+    "plain steps": ("docs/simulator.md", measured.plain_steps),
     "public streams": ("docs/simulator.md", public_readings.streams),
     "public placements": ("docs/simulator.md", public_placements.placements),
     "schema": ("docs/schema.md", schema),
