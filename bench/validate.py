@@ -4,7 +4,9 @@ The device is asked for the workspace of every convolution of the cases, then ru
 the same cases are simulated for a device of the same properties and workspaces. What the device said is ground truth.
 """
 
+import math
 import statistics
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -52,7 +54,10 @@ class Summary:
 
 
 def record_truth(
-    cases: Iterable[Case], time_limit: float, track: Callable[[list[Case]], Iterable[Case]] = iter
+    cases: Iterable[Case],
+    time_limit: float,
+    track: Callable[[list[Case]], Iterable[Case]] = iter,
+    total_limit: float = math.inf,
 ) -> GroundTruth:
     """Ask the device of this machine.
 
@@ -60,10 +65,12 @@ def record_truth(
         cases: what it runs.
         time_limit: seconds after which a case is stopped.
         track: shows progress over the cases.
+        total_limit: seconds after which no case is begun; those that are left are not in the truth.
 
     Raises:
         ValidationError: there is no CUDA device, or a case cannot be simulated.
     """
+    end = time.monotonic() + total_limit
     described = _ask("bench.worker:describe_device", time_limit=120.0, missing=True)
     truth = GroundTruth(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"), **described, cases=(), workspaces=()
@@ -73,7 +80,8 @@ def record_truth(
     placed: list[Case] = _ask("bench.worker:place_cases", asked, time_limit=limit)
     signatures = _ask("bench.worker:list_convolutions", truth, placed, time_limit=limit)
     workspaces = _ask("bench.worker:measure_workspaces", signatures, time_limit=limit)
-    return replace(truth, workspaces=workspaces, cases=tuple(_run(case, time_limit) for case in track(placed)))
+    ran = tuple(_run(case, time_limit) for case in track(placed) if time.monotonic() < end)
+    return replace(truth, workspaces=workspaces, cases=ran)
 
 
 def _run(case: Case, time_limit: float) -> TrueCase:

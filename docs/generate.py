@@ -86,6 +86,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "resnet110": ("README.md", resnet110),
     "ground truth": ("docs/simulator.md", ground_truth),
     "plain steps": ("docs/simulator.md", measured.plain_steps),
+    "measured steps": ("docs/measuring.md", measured.steps),
     "public streams": ("docs/simulator.md", public_readings.streams),
     "public placements": ("docs/simulator.md", public_placements.placements),
     "schema": ("docs/schema.md", schema),

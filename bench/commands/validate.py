@@ -1,6 +1,7 @@
 """`peakbench validate`: the simulator against this machine's CUDA device."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -25,6 +26,7 @@ def validate(
     suite: Annotated[str, typer.Argument(help="Suite whose cases are compared.")] = "smoke",
     out: Annotated[Path | None, typer.Option(help="Keep what the device said as ground truth (JSON).")] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a case is stopped.")] = 300.0,
+    total_limit: Annotated[float, typer.Option(min=0, help="Seconds after which no case is begun.")] = math.inf,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     _plugin: PluginFiles = None,
 ) -> None:
@@ -45,7 +47,7 @@ def validate(
     def show(cases: list[Case]) -> Iterable[Case]:
         return track(cases, description="cases", console=console, disable=not console.is_terminal)
 
-    truth = record_truth(load_suite(suite).simulated_cases(), time_limit, show)
+    truth = record_truth(load_suite(suite).simulated_cases(), time_limit, show, total_limit)
     if out is not None:
         try:
             write_ground_truth(out, truth)

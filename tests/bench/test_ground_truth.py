@@ -5,16 +5,21 @@ driver have a say as well.
 """
 
 import json
+import re
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from bench import worker
 from bench.cases import make_case
 from bench.ground_truth import GroundTruthError, read_ground_truth, write_ground_truth
 from bench.simulator.model import read_model
+from bench.suites import load_suite
 from bench.validate import Comparison, ValidationError, compare, record_truth, summarise
 from bench.worker import simulate_truth
+from tests.bench.reference import name_file
 
 FILES = sorted((Path(__file__).parents[2] / "results" / "reference").glob("*.json"))
 MOST = {"requested": (0.005, 0.02), "allocated": (0.005, 0.02), "reserved": (0.03, 0.15)}
@@ -105,8 +110,28 @@ def test_without_a_device_there_is_nothing_to_validate_against(monkeypatch):
         record_truth([case], time_limit=60)
 
 
+def test_no_case_is_begun_after_the_limit(monkeypatch):
+    truth, case = read_ground_truth(STAND_IN), make_case(method="e2e", network="cifar_resnet8", batch_size=2)
+    described = {name: getattr(truth, name) for name in ("device", "versions", "allocator", "context_bytes")}
+    answers = {"describe_device": described, "place_cases": [case], "list_convolutions": [], "measure_workspaces": ()}
+    monkeypatch.setattr("bench.validate._ask", lambda name, *_, **__: answers[name.partition(":")[2]])
+    assert record_truth([case], time_limit=60, total_limit=0).cases == ()
+
+
+def test_whatever_is_called_in_a_process_of_its_own_takes_a_report_last():
+    sources = [path.read_text() for path in (Path(__file__).parents[2] / "bench").rglob("*.py")]
+    names = {name for text in sources for name in re.findall(r'"bench\.worker:(\w+)"', text)}
+    assert {"measure", "place_cases", "simulate_truth"} <= names
+    assert {name: list(signature(getattr(worker, name)).parameters)[-1] for name in names} == dict.fromkeys(
+        names, "report"
+    )
+
+
 @pytest.mark.gpu
 def test_this_machine_s_device_agrees():
-    truth = record_truth([make_case(method="dgl", network="resnet32", module_count=4)], time_limit=300)
-    for one in summarise(compare(truth, time_limit=300)):
+    """The truth is kept first, whatever becomes of the comparison."""
+    truth = record_truth(load_suite("reference").simulated_cases(), time_limit=60)
+    write_ground_truth(name_file(truth.device["title"], truth.versions["torch"], ".json"), truth)
+    assert {one.status for one in truth.cases} == {"ok"}, [one.message for one in truth.cases]
+    for one in summarise(compare(truth, time_limit=60)):
         assert abs(one.worst) <= MOST[one.kind][1], one

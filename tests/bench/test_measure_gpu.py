@@ -1,4 +1,6 @@
-"""What only a CUDA device can answer; `nox -s gpu` runs these."""
+"""What only a CUDA device can answer; `nox -s gpu` runs these, and keeps the readings (`reference.py`)."""
+
+from datetime import UTC, datetime
 
 import pytest
 import torch
@@ -8,6 +10,9 @@ from bench.isolate import run_isolated
 from bench.passes.attribution import attribute
 from bench.probes.limits import Limits
 from bench.worker import simulate
+from results.record import Measurement
+from results.store import write_file
+from tests.bench.reference import name_file
 
 pytestmark = pytest.mark.gpu
 
@@ -23,11 +28,32 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def keep():
+    """Keeps readings as rows of a run."""
+    environment = run_isolated("bench.worker:environment", "cuda", time_limit=120).result
+    path = name_file(environment.device_name, environment.torch_version, ".parquet")
+    rows = []
+
+    def add(case, measure, outcome):
+        rows.append(
+            Measurement(
+                case=case, provenance="measured", device="cuda", measure=measure, status="ok", readings=outcome.result,
+                started_at=datetime.now(UTC).isoformat(timespec="seconds"), wall_seconds=outcome.seconds,
+                environment=environment,
+            )
+        )  # fmt: skip
+        write_file(path, rows)
+
+    return add
+
+
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.label)
-def measured(request):
-    limits = Limits(maximum_seconds=2.0)
-    outcome = run_isolated("bench.worker:measure", request.param, "cuda", limits, None, time_limit=300)
+def measured(request, keep):
+    limits = Limits(maximum_seconds=5.0)
+    outcome = run_isolated("bench.worker:measure", request.param, "cuda", limits, None, time_limit=120)
     assert outcome.status == "ok", f"{outcome.phase}: {outcome.message}"
+    keep(request.param, "step", outcome)
     return request.param, outcome.result
 
 
@@ -66,11 +92,12 @@ def test_steps_are_timed_on_the_device_and_on_the_host(measured):
     assert all(block.wall_seconds > 0 for block in kept)
 
 
-def test_the_least_memory_trains_and_the_step_below_does_not():
+def test_the_least_memory_trains_and_the_step_below_does_not(keep):
     case = CASES[0]
-    readings = run_isolated(
-        "bench.worker:measure_least_memory", case, "cuda", Limits(), None, time_limit=600
-    ).result  # fmt: skip
+    outcome = run_isolated("bench.worker:measure_least_memory", case, "cuda", Limits(), None, time_limit=300)
+    assert outcome.status == "ok", f"{outcome.phase}: {outcome.message}"
+    keep(case, "least_memory", outcome)
+    readings = outcome.result
     by_limit = {probe.limit_bytes: probe.status for probe in readings.least_memory_probes}
     assert by_limit[readings.least_memory_bytes] == "ok"
     assert by_limit[readings.least_memory_bytes - 2 * 2**20] == "out_of_memory"
