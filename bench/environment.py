@@ -25,8 +25,8 @@ def read_environment(device: torch.device | str) -> Environment:
         device: what the readings refer to; for simulated readings the name of the modelled device.
     """
     commit, dirty = _read_git()
-    on_cuda = isinstance(device, torch.device) and device.type == "cuda"
-    properties = torch.cuda.get_device_properties(device) if on_cuda else None
+    gpu = device if isinstance(device, torch.device) and device.type == "cuda" else None
+    properties = torch.cuda.get_device_properties(gpu) if gpu else None
     cpu = _read_cpu_name()
     cpu_limit, memory_limit = read_limits()
     return Environment(
@@ -35,7 +35,7 @@ def read_environment(device: torch.device | str) -> Environment:
         torch_version=torch.__version__,
         torchvision_version=_read_version("torchvision"),
         cuda_version=torch.version.cuda,
-        cudnn_version=_read_cudnn_version() if on_cuda else None,
+        cudnn_version=_read_cudnn_version() if gpu else None,
         python_version=platform.python_version(),
         operating_system=platform.platform(),
         device_name=properties.name if properties else device if isinstance(device, str) else cpu,
@@ -51,7 +51,7 @@ def read_environment(device: torch.device | str) -> Environment:
         cpu_governor=_read_governor(),
         cpu_limit=cpu_limit,
         memory_limit_bytes=memory_limit,
-        **{"driver_version": None, **(read_gpu(read_uuid(device)) if on_cuda else {})},
+        **{"driver_version": None, **(read_gpu(read_uuid(gpu)) if gpu else {})},
     )
 
 

@@ -54,4 +54,4 @@ def test_rows_measured_on_a_gpu_become_a_table_and_others_do_not(tmp_path):
     (line,) = steps(tmp_path).splitlines()[2:]
     device, _, case, *numbers = line.strip("| ").split(" | ")
     assert (device, case) == ("NVIDIA H200", "`dgl resnet32 K=4`, batch 1024")
-    assert numbers == ["3.0", "600.0", "500.0", "device", "200.0", "2.000", "1.5", "2.00", "low clock"]
+    assert numbers == ["3.0", "600.0", "500.0", "device", "200.0", "2.000", "1.5", "2.000", "low clock"]

@@ -295,7 +295,7 @@ def _why_stop(
 def _is_narrow(seconds: list[float], references: list[float], block: int) -> bool:
     if not KNOWS_INTERVALS:
         return False
-    ratio = paired_ratio(seconds, references, block)  # pyright: ignore[reportPossiblyUnbound]
+    ratio = paired_ratio(seconds, references, block)  # pyright: ignore[reportPossiblyUnboundVariable]
     return (
         ratio.low is not None
         and ratio.high is not None
