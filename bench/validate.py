@@ -96,7 +96,7 @@ def compare(truth: GroundTruth, time_limit: float) -> list[Comparison]:
     Raises:
         ValidationError: a case cannot be simulated.
     """
-    simulated = _ask("bench.worker:simulate_truth", truth, time_limit=time_limit * len(truth.cases))
+    simulated = _ask("bench.worker:simulate_truth", truth, time_limit=time_limit * max(len(truth.cases), 1))
     return [Comparison(truth=case, simulated=peaks) for case, peaks in zip(truth.cases, simulated, strict=True)]
 
 
