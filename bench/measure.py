@@ -13,7 +13,6 @@ from bench.passes.shared import Pass, Phases, open_device
 from bench.passes.steps import time_steps
 from bench.probes.limits import Limits
 from bench.probes.memory import empty
-from bench.probes.nvml import Gpu
 from results.record import Case, Readings
 
 
@@ -33,7 +32,7 @@ def measure(case: Case, device_name: str, limits: Limits, data_root: str | None,
     """
     device, phases = torch.device(device_name), Phases(report)
     flags: dict[str, None] = {}
-    gpu: Gpu | None = None
+    gpu = None
     if device.type == "cuda":
         phases.begin("context")
         gpu = open_device(device)
