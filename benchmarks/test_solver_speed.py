@@ -46,7 +46,7 @@ def test_time_of_windows_grows_with_the_units(benchmark, unit_count):
     benchmark.pedantic(lambda: Solver(local_modules(profile)).least_peaks(), rounds=2)
 
 
-@pytest.mark.parametrize("unit_count", [55, 125, 250, 500])
+@pytest.mark.parametrize("unit_count", [55, 125, 250, 500, 1000])
 def test_time_of_links_grows_with_the_units(benchmark, unit_count):
     benchmark.group = "links of two units, a tenth as many modules as units"
     profile = overlapping_profile(unit_count, Overlap(links=(1, *(2,) * (unit_count - 1))))

@@ -4,6 +4,7 @@ Each table takes the best of one quantity by itself, so that no path is better t
 gives the row of one piece more; numpy does the arithmetic.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,68 +16,67 @@ from partition.pieces import BYTES, EXACT_BELOW, Pieces
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bounds:
-    """Tables [pieces to come][node] of least values; `never` and more where no path has so many pieces."""
+    """Least values of what is still to come; `never` and more where no path has so many pieces."""
 
-    after: list[list[int]]
-    """Least sum of `after`."""
-    peak: list[list[int]]
-    """Least of the highest points, were nothing in memory before."""
-    end: list[list[int]]
-    """Least sum of `end`."""
+    table: Any
+    """(pieces to come, 3, nodes): least sum of `after`; least of the highest points, were nothing in memory before;
+    least sum of `end`."""
     never: int
 
     def least(self, count: int) -> int | None:
         """Without the base, no path of `count` pieces has a lower peak; None where there is no such path."""
-        if count >= len(self.after) or self.after[count][0] >= self.never:
+        if count >= len(self.table):
             return None
-        return max(self.peak[count][0], self.end[count][0])
+        after, peak, end = (int(least) for least in self.table[count, :, 0])
+        return None if after >= self.never else max(peak, end)
 
 
 class Rows:
-    """Makes rows of a table: least values over the arcs that leave each node."""
+    """Makes rows of tables: least values over the arcs that leave each node."""
 
-    def __init__(self, pieces: Pieces, columns: tuple[Any, ...]) -> None:
-        self.nodes, self.starts = np.unique(pieces.source, return_index=True)
-        self.count = len(pieces.positions)
+    def __init__(self, source: Any, count: int, columns: Sequence[Any]) -> None:
+        """Prepare for arcs that leave the nodes `source`, ascending, of `count` nodes, with values of these columns."""
+        self.nodes, self.starts = np.unique(source, return_index=True)
+        self.count = count
         self.dtype: Any = object if any(column.dtype == object for column in columns) else np.int64
         self.never = 2 * EXACT_BELOW
         """Larger than any sum; half of what stands in rows, so that nothing added to that comes down to it."""
         if self.dtype is object:
             self.never = 2 * self.count * max([1, *(int(abs(c).max()) for c in columns if c.size)]) * len(columns)
 
-    def last(self) -> Any:
-        """The row with no piece to come: 0 at the last node."""
-        row = np.full(self.count, 2 * self.never, dtype=self.dtype)
-        row[-1] = 0
+    def last(self, *shape: int) -> Any:
+        """Rows with no piece to come, (*shape, nodes): 0 at the last node."""
+        row = np.full((*shape, self.count), 2 * self.never, dtype=self.dtype)
+        row[..., -1] = 0
         return row
 
     def least(self, values: Any) -> Any:
-        """The row of values (arcs,)."""
-        row = np.full(self.count, 2 * self.never, dtype=self.dtype)
+        """The rows of values (.., arcs)."""
+        row = np.full((*values.shape[:-1], self.count), 2 * self.never, dtype=self.dtype)
         if values.size:
-            row[self.nodes] = np.minimum(np.minimum.reduceat(values, self.starts), 2 * self.never)
+            least = np.minimum.reduceat(values, self.starts, axis=-1)
+            row[..., self.nodes] = np.minimum(least, 2 * self.never)
         return row
 
 
 def find_bounds(pieces: Pieces, most: int) -> Bounds:
     """Bounds for up to `most` pieces; time O(most * arcs), memory O(most * nodes)."""
-    rows = Rows(pieces, tuple(getattr(pieces, name) for name in BYTES))
-    after, end, peak = rows.last(), rows.last(), rows.last()
-    peak[-1] = -rows.never  # no piece to come, no highest point
-    tables = [(after, peak, end)]
+    rows = Rows(pieces.source, len(pieces.positions), [getattr(pieces, name) for name in BYTES])
+    row = rows.last(3)
+    row[1, -1] = -rows.never  # no piece to come, no highest point
+    table = [row]
     for _ in range(most):
-        rest = after[pieces.target]
-        own = np.maximum(pieces.opening, pieces.peak + rest)
-        peak = rows.least(np.maximum(own, pieces.before + peak[pieces.target]))
-        after, end = rows.least(pieces.after + rest), rows.least(pieces.end + end[pieces.target])
-        tables.append((after, peak, end))
-    after, peak, end = ([row.tolist() for row in column] for column in zip(*tables, strict=True))
-    return Bounds(after=after, peak=peak, end=end, never=rows.never)
+        after, peak, end = row[:, pieces.target]
+        own = np.maximum(pieces.opening, pieces.peak + after)
+        highest = np.maximum(own, pieces.before + peak)
+        row = np.stack([rows.least(values) for values in (pieces.after + after, highest, pieces.end + end)])
+        table.append(row)
+    return Bounds(table=np.stack(table), never=rows.never)
 
 
 def least_through(pieces: Pieces) -> Any:
     """For every arc, (arcs,), a peak that no path through it is below, whatever its number of pieces."""
-    rows = Rows(pieces, tuple(getattr(pieces, name) for name in BYTES))
+    rows = Rows(pieces.source, len(pieces.positions), [getattr(pieces, name) for name in BYTES])
     held = np.full(rows.count, 2 * rows.never, dtype=rows.dtype)
     held[0] = 0
     rest = np.zeros(rows.count, dtype=rows.dtype)
@@ -88,13 +88,20 @@ def least_through(pieces: Pieces) -> Any:
     return held[pieces.source] + np.maximum(pieces.opening, pieces.peak + rest[pieces.target])
 
 
-def find_cost_bounds(pieces: Pieces, cost: Any, allowed: Any, most: int) -> tuple[list[list[int]], int]:
-    """Least sums of a cost (arcs,) over allowed arcs, for up to `most` pieces, and what stands for no path."""
-    kept, cost = pieces.keep(allowed), cost[allowed]
-    rows = Rows(kept, (cost,))
-    row = rows.last()
-    table = [row]
-    for _ in range(most):
-        row = rows.least(cost + row[kept.target])
-        table.append(row)
-    return [row.tolist() for row in table], rows.never
+class CostBounds:
+    """Least sums of costs (arcs,) over the arcs of a mask, each cost by itself."""
+
+    def __init__(self, pieces: Pieces, costs: Sequence[Any], allowed: Any) -> None:
+        """Begin with the row for no piece to come."""
+        self._target = pieces.target[allowed]
+        self._rows = Rows(pieces.source[allowed], len(pieces.positions), costs)
+        self._values = np.stack([cost[allowed] for cost in costs])
+        self._table = [self._rows.last(len(costs))]
+        self.never = self._rows.never
+        """This and more: there is no path."""
+
+    def row(self, to_come: int) -> Any:
+        """Least sums (costs, nodes) for so many pieces to come."""
+        while len(self._table) <= to_come:
+            self._table.append(self._rows.least(self._values + self._table[-1][:, self._target]))
+        return self._table[to_come]

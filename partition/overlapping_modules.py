@@ -244,9 +244,10 @@ class _Builder:
         core: Pair | None = None
         for size in range(1, count + 1):
             here = slice(0, count - size + 1)
-            sides = piece_sides(range(size), link=first == Place.SEGMENT)
-            inner = piece_sides(range(size + 1), link=False)[1]
-            outer, inside = cut_pair(self._units(what, sides[0]), here), cut_pair(self._units(what, inner), here)
+            # A unit's places depend on whether it is the last of its piece, and on nothing behind that.
+            begins = piece_sides(range(min(size, 2)), link=first == Place.SEGMENT)[0]
+            inner = piece_sides(range(min(size, 2) + 1), link=False)[1]
+            outer, inside = cut_pair(self._units(what, begins), here), cut_pair(self._units(what, inner), here)
             rest = [] if core is None else [cut_pair(core, slice(1, None))]
             whole = join_pairs([*rest, outer] if backward else [outer, *rest])
             core = join_pairs([*rest, inside] if backward else [inside, *rest])

@@ -1,6 +1,6 @@
 """Stretches of several modules at once: arrays of net bytes and of highest prefixes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -31,18 +31,17 @@ def cut_pair(pair: Pair, part: slice) -> Pair:
 
 def largest_number(profile: CostProfile) -> int:
     """Largest number of a profile, whatever its sign."""
-    return max(abs(number) for number in _numbers(profile))
-
-
-def _numbers(value: object) -> Iterator[int]:
-    parts: Iterable[object] = ()
-    if isinstance(value, int):
-        yield int(value)
-    elif isinstance(value, Mapping):
-        parts = value.values()
-    elif isinstance(value, tuple):
-        parts = {id(part): part for part in value}.values()  # alike units are one object
-    elif is_dataclass(value):
-        parts = (getattr(value, field.name) for field in fields(value))
-    for part in parts:
-        yield from _numbers(part)
+    largest, parts, seen = 0, [profile], set[int]()
+    while parts:
+        part: Any = parts.pop()
+        if isinstance(part, int):
+            largest = max(largest, abs(part))
+        elif id(part) not in seen:  # alike units and stretches are one object
+            seen.add(id(part))
+            if isinstance(part, Mapping):
+                parts += part.values()
+            elif isinstance(part, tuple):
+                parts += part
+            elif is_dataclass(part):
+                parts += (getattr(part, field.name) for field in fields(part))
+    return largest
