@@ -102,6 +102,14 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def combinations(session: nox.Session) -> None:
+    """Predicted against simulated peaks of three hundred random combinations of method, options, network and split."""
+    _install(session)
+    path = "tests/bench/test_combinations.py"
+    _run(session, "python", "-m", "pytest", "-n", "2", path, *session.posargs, PEAKBENCH_COMBINATIONS="300")
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """The tests that need a CUDA device, with the Python and the torch of the image that nox runs in.
 

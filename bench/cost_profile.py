@@ -17,8 +17,7 @@ from bench.profile_notes import Kinds, Notes, ProfileError, Shape, Terms
 from bench.short_chain import mark_units, shorten
 from bench.simulator.model import Model, read_model
 from bench.simulator.pieces import PieceError
-from bench.simulator.shapes import ShapeCache
-from bench.simulator.trace_split import META, Trace, trace_split
+from bench.simulator.trace_split import META, Shared, Trace, trace_split
 from bench.trace_plan import PlanError, name_pieces, number_shapes, plan_traces
 from bench.training import MEMORY_FORMATS
 from bench.workloads.networks import network_for
@@ -70,7 +69,7 @@ class Profiler:
         number = dict(zip(_input_shapes(self.chain), self.shapes, strict=True))
         self.short_shapes = tuple(number[shape] for shape in _input_shapes(self.short))
         self._short_overlap = find_overlap(self.short, self.parts)
-        self._shapes = ShapeCache()
+        self._shared = Shared()
         self._terms: set[Terms] = set()
         self._notes = Notes(
             f"{case.method} on {case.network}",
@@ -138,7 +137,7 @@ class Profiler:
         if parts.leap is not None:
             parts = replace(parts, leap=replace(parts.leap, copies=self._short_copies(terms.copies)))
         try:
-            trace = trace_split(self.case, self.short, split, parts, self.model, self._shapes, self._short_overlap)
+            trace = trace_split(self.case, self.short, split, parts, self.model, self._shared, self._short_overlap)
         except PieceError as error:
             raise ProfileError(f"{self.case.method} on {self.case.network}: {error}") from error
         self._terms.add(terms)

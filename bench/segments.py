@@ -6,13 +6,16 @@ simulated peak equals the lower bound.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isqrt
 
 from bench.cost_profile import Profiler
+from bench.highest import by_run, highest_points
 from bench.simulator.model import Model, read_model
 from bench.simulator.simulate import Simulation, simulate_case
+from bench.workloads.networks import get_network
 from partition.memory import step_memory
 from partition.runs import BALANCED, Runs, make_runs, write_runs
 from partition.search import flops_of
@@ -32,13 +35,12 @@ class Placed:
     case: Case
     """The case with its segments."""
     runs: Runs
-    predicted_peak_bytes: int
+    predicted_peak_bytes: int | None
+    """From the pieces; None: the step is not the sum of them."""
     peak_bytes: int
     """Allocated peak of the simulated case."""
-    lower_bound_bytes: int
-    """No runs, of this number where one was asked for, have a lower allocated peak."""
-    run_bytes: tuple[int, ...]
-    """Predicted bytes in memory at the highest point of each run."""
+    lower_bound_bytes: int | None
+    """No runs, of this number where one was asked for, have a lower allocated peak; None: no bound is known."""
     readings: Readings
     simulation: Simulation
     unit_names: tuple[str, ...]
@@ -47,6 +49,11 @@ class Placed:
     def optimal(self) -> bool:
         """Whether it is proven that no runs of which this number was asked have a lower allocated peak."""
         return self.peak_bytes == self.lower_bound_bytes
+
+    def highest_points(self) -> list[Counter[str]]:
+        """For every run, what is alive at the highest point of its forward and backward, as `bench.highest` says."""
+        names = [[self.unit_names[unit] for unit in run.units] for run in self.runs]
+        return highest_points(self.simulation, by_run(names), len(self.runs))
 
 
 class Placer:
@@ -118,18 +125,56 @@ class Placer:
         """Simulate a solution; the lower bound is that of its own number of runs unless another is given."""
         runs = self.runs(solution)
         case = replace(self.case, method=with_segments(self.case.method, write_runs(runs)))
-        readings, simulation = simulate_case(case, self.model)
-        return Placed(
-            case=case,
-            runs=runs,
-            predicted_peak_bytes=solution.predicted_peak_bytes,
-            peak_bytes=readings.peak_allocated_bytes or 0,
-            lower_bound_bytes=solution.lower_bound_bytes if lower_bound_bytes is None else lower_bound_bytes,
-            run_bytes=solution.module_bytes,
-            readings=readings,
-            simulation=simulation,
-            unit_names=self.profiler.chain.unit_names,
+        bound = solution.lower_bound_bytes if lower_bound_bytes is None else lower_bound_bytes
+        return _simulate(case, runs, self.model, bound, solution.predicted_peak_bytes)
+
+
+def search_segments(
+    case: Case, model: Model | None = None, count: int | None = None, budget_bytes: int | None = None
+) -> Placed:
+    """Equal segments of least simulated peak, or of least recomputation within a budget, where there is no profile.
+
+    Args:
+        case: the case; its own segments count for nothing.
+        model: the device; None for `read_model()`.
+        count: how many segments; None: any number up to twice the root of that of the units.
+        budget_bytes: most memory; None: the least there is.
+
+    Raises:
+        SplitError: fewer units than segments.
+        BudgetError: nothing that was simulated fits.
+    """
+    model = model or read_model()
+    names = get_network(case.network).unit_names
+    counts = range(1, min(len(names), 2 * isqrt(len(names)) + 1) + 1) if count is None else [count]
+    every = [make_runs(equal_split(len(names), number).sizes) for number in counts]
+    cases = [replace(case, method=with_segments(case.method, write_runs(runs))) for runs in every]
+    tried = [_simulate(each, runs, model) for each, runs in zip(cases, every, strict=True)]
+    best = min(tried, key=lambda placed: placed.peak_bytes)
+    if budget_bytes is None:
+        return best
+    fitting = [placed for placed in tried if placed.peak_bytes <= budget_bytes]
+    if not fitting:
+        raise BudgetError(
+            f"no equal segments of {case.network} fit into {budget_bytes:,} bytes; the least peak is "
+            f"{best.peak_bytes:,} bytes, with {len(best.runs)} segments",
+            best.peak_bytes,
         )
+    return min(fitting, key=lambda placed: placed.readings.theoretical_overhead or 0)
+
+
+def _simulate(case: Case, runs: Runs, model: Model, bound: int | None = None, predicted: int | None = None) -> Placed:
+    readings, simulation = simulate_case(case, model)
+    return Placed(
+        case=case,
+        runs=runs,
+        predicted_peak_bytes=predicted,
+        peak_bytes=readings.peak_allocated_bytes or 0,
+        lower_bound_bytes=bound,
+        readings=readings,
+        simulation=simulation,
+        unit_names=get_network(case.network).unit_names,
+    )
 
 
 def with_segments(method: str, segments: str) -> str:

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.balance import Balancer
+from bench.balancer import Balancer
 from bench.cases import make_case
 from bench.splits import find_split
 from bench.worker import measure_memory

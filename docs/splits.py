@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from bench.balance import Balancer
+from bench.balancer import Balancer
 from bench.cases import make_case
 from bench.segments import Placer
 from docs.tables import write_table
@@ -27,14 +27,15 @@ def splits() -> str:
     """Best splits of ResNet-110 beside equal and heuristic ones."""
     balancer, rows = infopro_balancer(), []
     for count in (2, 3, 4, 8, 16, 38, 55):
-        found = balancer.verify(balancer.least_peak(count))
+        best = balancer.least_peak(count)
+        found = balancer.verify(best)
         others = {name: balancer.evaluate(s).predicted_peak_bytes for name, s in balancer.heuristics(count).items()}
         rows.append(
             [
                 str(count),
                 shorten(str(found.split), ","),
                 format_gib(found.peak_bytes),
-                found.proof or format_change(found.peak_bytes / found.lower_bound_bytes - 1),
+                found.proof or format_change(found.peak_bytes / best.lower_bound_bytes - 1),
                 format_change(others["equal units"] / found.peak_bytes - 1),
                 format_change(min(others.values()) / found.peak_bytes - 1),
                 f"+{format_percent(found.readings.theoretical_overhead)}",

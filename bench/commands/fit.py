@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.cases import CaseError, make_case
-from bench.commands.options import PluginFiles
+from bench.commands import options
 from bench.commands.simulate import read_bytes
 from bench.simulator.profiles import load_profile
 from bench.workloads.networks import get_network
@@ -50,17 +50,18 @@ def fit(
     ] = None,
     modules: Annotated[str, typer.Option(help="Numbers K of local modules.")] = "2,4,8,16",
     split: Annotated[str, typer.Option(help="equal, balanced or another policy.")] = "equal",
-    dataset: Annotated[str | None, typer.Option(help="Dataset; the network's own by default.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16 or float16 by autocast.")] = "float32",
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw; the method's own by default.")] = None,
+    dataset: options.Dataset = None,
+    precision: options.Precision = "float32",
+    optimizer: options.Optimizer = None,
     context: Annotated[str, typer.Option(help="Left aside for the CUDA context, which is not modelled.")] = "512MiB",
-    device_profile: Annotated[str, typer.Option(help="Device that is modelled, or a .json file.")] = "H200",
-    workspace: Annotated[
-        str, typer.Option(help="Convolution workspaces: none, table, cudnn, bound, or measured:FILE.")
-    ] = "none",
-    allocator: Annotated[str, typer.Option(help="Settings as in PYTORCH_ALLOC_CONF.")] = "",
+    tf32: options.Tf32 = True,
+    memory_format: options.MemoryFormat = "contiguous",
+    cudnn_benchmark: options.CudnnBenchmark = False,
+    device_profile: options.DeviceProfile = "H200",
+    workspace: options.Workspace = "none",
+    allocator: options.Allocator = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    _plugin: PluginFiles = None,
+    _plugin: options.PluginFiles = None,
 ) -> None:
     """Which methods train a network within an amount of memory, those that add least arithmetic first.
 
@@ -92,6 +93,9 @@ def fit(
             split=split if count > 1 else "equal",
             batch_size=2 if largest else int(batch),
             precision=precision,
+            tf32=tf32,
+            memory_format=memory_format,
+            cudnn_benchmark=cudnn_benchmark,
             optimizer=optimizer,
             allocator=allocator,
         )

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cases import CaseError, make_case
-from bench.commands.options import PluginFiles
+from bench.commands import options
 from results.record import Case, Measurement, Readings
 
 if TYPE_CHECKING:
@@ -29,30 +29,21 @@ SHOWN = 8
 def simulate(
     method: Annotated[str, typer.Argument(help="Method spec, such as e2e or 'infopro[contrast]'.", show_default=False)],
     network: Annotated[str, typer.Option(help="Backbone; see `peakbench networks`.")] = "resnet110",
-    dataset: Annotated[str | None, typer.Option(help="Dataset; the network's own by default.")] = None,
+    dataset: options.Dataset = None,
     modules: Annotated[int, typer.Option(help="K, the number of local modules.")] = 1,
     split: Annotated[
         str,
         typer.Option(help="equal, balanced, merge_stem, released, sizes (13,14,14,14) or last units (1.11,2.7,3.3)."),
     ] = "equal",
-    batch: Annotated[int, typer.Option(help="Images per step.")] = 1024,
-    precision: Annotated[str, typer.Option(help="float32, or bfloat16 or float16 by autocast.")] = "float32",
-    tf32: Annotated[bool, typer.Option(help="Whether float32 may run as TF32.")] = True,
-    memory_format: Annotated[str, typer.Option(help="contiguous or channels_last.")] = "contiguous",
-    cudnn_benchmark: Annotated[
-        bool, typer.Option(help="Whether cuDNN tries its algorithms; their memory is known to --workspace cudnn.")
-    ] = False,
-    optimizer: Annotated[
-        str | None, typer.Option(help="sgd as in the papers, adam or adamw; the method's own by default.")
-    ] = None,
-    device_profile: Annotated[
-        str,
-        typer.Option(help="Device that is modelled: A100, H100, H200, RTX3090, RTX4090, T4, V100, or a .json file."),
-    ] = "H200",
-    workspace: Annotated[
-        str, typer.Option(help="Convolution workspaces: none, table, cudnn, bound, or measured:FILE.")
-    ] = "none",
-    allocator: Annotated[str, typer.Option(help="Settings as in PYTORCH_ALLOC_CONF.")] = "",
+    batch: options.Batch = 1024,
+    precision: options.Precision = "float32",
+    tf32: options.Tf32 = True,
+    memory_format: options.MemoryFormat = "contiguous",
+    cudnn_benchmark: options.CudnnBenchmark = False,
+    optimizer: options.Optimizer = None,
+    device_profile: options.DeviceProfile = "H200",
+    workspace: options.Workspace = "none",
+    allocator: options.Allocator = "",
     limit: Annotated[
         str | None, typer.Option(help="Most memory of segments, such as 2.5GiB: would it run out?")
     ] = None,
@@ -60,7 +51,7 @@ def simulate(
         Path | None, typer.Option(help="Write the steady step's memory over events: a picture, and a .csv beside it.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as one JSON object.")] = False,
-    _plugin: PluginFiles = None,
+    _plugin: options.PluginFiles = None,
 ) -> None:
     """Peak memory, what holds it, FLOPs and parameters of one case, computed on tensors without data.
 

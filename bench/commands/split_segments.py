@@ -1,6 +1,7 @@
 """The part of `peakbench split` that places checkpointed segments of a network that is trained as one module."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,6 +11,8 @@ from rich.table import Table
 from partition.runs import Runs, write_runs
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from bench.segments import Placed, Placer
     from bench.simulator.model import Model
     from results.record import Case
@@ -17,12 +20,15 @@ if TYPE_CHECKING:
 BAR_WIDTH = 32
 
 
-def print_segments(case: "Case", model: "Model", *, count: int | None, budget_bytes: int | None, as_json: bool) -> None:
+def print_segments(
+    case: "Case", model: "Model", figure: Path | None, *, count: int | None, budget_bytes: int | None, as_json: bool
+) -> None:
     """Segments of least peak, or of least recomputation within a budget.
 
     Args:
         case: what is trained; its own segments count for nothing.
         model: the device.
+        figure: file for a picture of every run's highest point.
         count: how many segments; None: any number.
         budget_bytes: most memory; None: the least there is.
         as_json: one JSON object.
@@ -30,25 +36,58 @@ def print_segments(case: "Case", model: "Model", *, count: int | None, budget_by
     Raises:
         SplitError: there are no such segments; says what there is.
     """
-    from bench.segments import Placer  # noqa: PLC0415 - torch only once the case is right
+    from bench.cost_profile import ProfileError  # noqa: PLC0415 - torch only once the case is right
+    from bench.segments import Placer, search_segments  # noqa: PLC0415
 
-    placer = Placer(case, model)
-    found = placer.least_peak(count) if budget_bytes is None else placer.within_budget(budget_bytes)
-    placed = placer.verify(found)
-    facts = _collect(placed, placer, budget_bytes)
+    try:
+        placer = Placer(case, model)
+    except ProfileError:
+        placer, placed = None, search_segments(case, model, count, budget_bytes)
+    else:
+        placed = placer.verify(placer.least_peak(count) if budget_bytes is None else placer.within_budget(budget_bytes))
+    points = placed.highest_points()
+    facts = _collect(placed, placer, points, budget_bytes)
+    if figure is not None:
+        _draw(placed, points, figure)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
         _print(facts, placed)
 
 
-def _collect(placed: "Placed", placer: "Placer", budget_bytes: int | None) -> dict[str, Any]:
+def _draw(placed: "Placed", points: "list[Counter[str]]", path: Path) -> None:
+    from reports.charts import draw_bars  # noqa: PLC0415 - matplotlib is slow to import
+    from reports.panels import Bar, BarPanel, stack  # noqa: PLC0415
+    from reports.units import memory_unit  # noqa: PLC0415
+
+    unit, show = memory_unit(placed.peak_bytes)
+    bars = [
+        Bar(
+            label=f"run {number}, {len(run.units)} unit{'s' if len(run.units) > 1 else ''}"
+            f"{', kept' if run.kept else ''}",
+            parts=stack(parts),
+        )
+        for number, (run, parts) in enumerate(zip(placed.runs, points, strict=True), 1)
+    ]
+    case = placed.case
+    panel = BarPanel(
+        title=f"checkpointed segments, {case.network}, batch {case.batch_size}: every run's highest point",
+        bars=tuple(bars),
+        mark=placed.peak_bytes,
+        mark_words=f"peak of the step, {show(placed.peak_bytes)} {unit}",
+    )
+    draw_bars([panel], path)
+
+
+def _collect(
+    placed: "Placed", placer: "Placer | None", points: "list[Counter[str]]", budget_bytes: int | None
+) -> dict[str, Any]:
     rules = {
         name: {
             "segment_sizes": [len(run.units) for run in runs],
             "predicted_peak_allocated_bytes": peak,
         }
-        for name, (runs, peak) in placer.rules().items()
+        for name, (runs, peak) in (placer.rules() if placer else {}).items()
     }
     return {
         "method": placed.case.method,
@@ -58,7 +97,8 @@ def _collect(placed: "Placed", placer: "Placer", budget_bytes: int | None) -> di
         "budget_bytes": budget_bytes,
         "segment_sizes": [len(run.units) for run in placed.runs],
         "segment_kept": [run.kept for run in placed.runs],
-        "segment_bytes": list(placed.run_bytes),
+        "segment_bytes": [sum(parts.values()) for parts in points],
+        "segment_categories": [dict(parts) for parts in points],
         "last_units": [name.removeprefix("layer") for name in _last_units(placed.runs, placed.unit_names)],
         "predicted_peak_allocated_bytes": placed.predicted_peak_bytes,
         "simulated_peak_allocated_bytes": placed.peak_bytes,
@@ -90,13 +130,15 @@ def _print(facts: dict[str, Any], placed: "Placed") -> None:
         proof = f"within {show(facts['budget_bytes'])} {unit}, with the least recomputation"
     elif placed.optimal:
         proof = "optimal: the lower bound"
+    elif bound is None:
+        proof = "the best of equal segments; no lower bound is known"
     else:
         proof = f"{format_change(peak / bound - 1)} of the lower bound ({show(bound)} {unit})"
     lines = Table(box=None, pad_edge=False, show_header=False)
     kept = ", k: activations kept" if any(facts["segment_kept"]) else ""
     lines.add_row("[bold]segments[/bold]", f"{len(placed.runs)}: {write_runs(placed.runs)}{kept}")
     lines.add_row("[bold]peak allocated[/bold]", f"{show(peak)} {unit} simulated, {proof}")
-    if predicted != peak:
+    if predicted is not None and predicted != peak:
         lines.add_row("", f"{show(predicted)} {unit} predicted; blocks that are not split off are the difference")
     lines.add_row("[bold]extra FLOPs[/bold]", f"{format_percent(facts['theoretical_overhead'])} of the step's")
     for name, rule in facts["rules"].items():
@@ -106,12 +148,12 @@ def _print(facts: dict[str, Any], placed: "Placed") -> None:
     console.print()
     table = Table("run", "last unit", unit, "", box=None, pad_edge=False, header_style="bold")
     table.columns[2].justify = "right"
-    for number, (run, size) in enumerate(zip(placed.runs, placed.run_bytes, strict=True), start=1):
+    for number, (run, size) in enumerate(zip(placed.runs, facts["segment_bytes"], strict=True), start=1):
         bar = ("░" if run.kept else "█") * max(1, round(BAR_WIDTH * size / peak))
         table.add_row(str(number), placed.unit_names[run.units[-1]].removeprefix("layer"), show(size), bar)
     console.print(table, highlight=False)
     console.print(
-        "█ recomputed ░ kept · highest point of each run's backward, predicted; convolution workspaces: "
+        "█ recomputed ░ kept · highest point of each run, simulated; convolution workspaces: "
         f"{facts['workspace']}. 1 GiB = 2^30 bytes. The method of these segments:",
         style="dim",
         highlight=False,

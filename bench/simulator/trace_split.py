@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain as join_all
 from itertools import takewhile
 
@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from bench.probes.flops import FlopCounter
 from bench.simulator.autocast import autocast_as_cuda
 from bench.simulator.model import Model
+from bench.simulator.operators import Device
 from bench.simulator.overlap_pieces import OverlappingPieces, cut_overlapping
 from bench.simulator.pieces import UPDATE, Key, Stretch, cut_step, fold, round_to_block
 from bench.simulator.shapes import ShapeCache
 from bench.simulator.stream import Event, Place
 from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda, storage_key
-from bench.simulator.tracker import StorageTracker
-from bench.training import MEMORY_FORMATS, build_training
+from bench.simulator.tracker import StorageTracker, Workspaces
+from bench.training import MEMORY_FORMATS, Training, build_training
 from methods.api import Parts
 from methods.chain import Chain
 from methods.engine import TrainingNetwork
@@ -29,8 +30,16 @@ from partition.overlap import ModuleStep, Overlap, plan_modules
 from results.record import Case
 
 META = torch.device("meta")
-STEPS = 2
-"""In the first the optimizer gets its state; the second is like all that follow."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What traces of alike steps need not find out again."""
+
+    shapes: ShapeCache = field(default_factory=ShapeCache)
+    """What operators return."""
+    workspaces: Workspaces | None = None
+    """Those that threads keep from the first step on; None before the first trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,7 @@ def trace_split(
     split: Split,
     parts: Parts,
     model: Model,
-    shapes: ShapeCache | None = None,
+    shared: Shared | None = None,
     overlap: Overlap | None = None,
 ) -> Trace:
     """Simulate a step of a chain on the meta device.
@@ -91,55 +100,114 @@ def trace_split(
         split: its local modules.
         parts: the method.
         model: the device.
-        shapes: shared by traces of alike steps, which saves most of their time.
+        shared: by traces of alike steps, which saves most of their time.
         overlap: how far losses reach beyond their module; None: not at all.
 
     Raises:
         PieceError: the method's step is no sequence of local modules, or does not overlap as said.
     """
-    model = model.for_case(case)
-    with META:
-        network = TrainingNetwork(chain, split, parts).train().to(memory_format=MEMORY_FORMATS[case.memory_format])
-    for parameter in network.parameters():
-        parameter.grad = None
-    tracker, counter = StorageTracker(model.device, shapes=shapes), FlopCounter()
-    with autocast_as_cuda(), tracker:
-        training = build_training(case, META, network=network)
-    for tensor in _tensors([network]):
-        tracker.see(tensor)
-    observer = _Observer(tracker, counter, chain.unit_names)
-    training.announce(observer)
-    with autocast_as_cuda(), tracker, as_on_cuda(model.device), choose_as_cuda():
-        for step in range(STEPS):
-            tracker.start_step()
-            if step < STEPS - 1:
-                training.step()
-            else:
-                observer.visits.clear()
-                with counter:
-                    training.step()
-        tracker.end_steps()
-    stream = tracker.stream
-    events = stream.step_events(STEPS - 1)
-    steps = tuple(plan_modules(overlap, split)) if overlap else ()
-    overlapping = cut_overlapping(stream, STEPS - 1, steps, chain.unit_names) if overlap else None
-    pieces = overlapping.keyed if overlapping else cut_step(stream, STEPS - 1)
-    alive, _ = fold(stream.events[: events.start])
-    of_step = stream.events[events.start : events.stop]
-    return Trace(
-        split=split,
-        parts=parts,
-        network=network,
-        optimizers=training.optimizers,
-        pieces=pieces,
-        overlapping=overlapping,
-        steps=steps,
-        updates={key.module: stretch for key, stretch in pieces.items() if key.part == UPDATE},
-        kept_bytes=fold(list(takewhile(_before_optimizer, of_step)))[0],
-        alive_bytes=alive,
-        peak_bytes=alive + fold(of_step)[1],
-        flops=counter.flops,
-    )
+    model, shared = model.for_case(case), shared or Shared()
+    if shared.workspaces is not None:
+        run = _Run.begin(case, chain, split, parts, model, shared.shapes)
+        if run.skip_first_step(shared.workspaces):
+            run.step()
+            if run.was_steady(shared.workspaces):
+                return run.cut(overlap)
+    run = _Run.begin(case, chain, split, parts, model, shared.shapes)
+    run.step()
+    run.step()
+    shared.workspaces = run.tracker.workspaces
+    return run.cut(overlap)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A training on the meta device, as far as it has come."""
+
+    split: Split
+    parts: Parts
+    training: Training
+    tracker: StorageTracker
+    counter: FlopCounter
+    device: Device
+
+    @classmethod
+    def begin(cls, case: Case, chain: Chain, split: Split, parts: Parts, model: Model, shapes: ShapeCache) -> "_Run":
+        """Build the network, its optimizers and the batch."""
+        with META:
+            network = TrainingNetwork(chain, split, parts).train().to(memory_format=MEMORY_FORMATS[case.memory_format])
+        for parameter in network.parameters():
+            parameter.grad = None
+        tracker = StorageTracker(model.device, shapes=shapes)
+        with autocast_as_cuda(), tracker:
+            training = build_training(case, META, network=network)
+        for tensor in _tensors([network]):
+            tracker.see(tensor)
+        return cls(
+            split=split,
+            parts=parts,
+            training=training,
+            tracker=tracker,
+            counter=FlopCounter(),
+            device=model.device,
+        )
+
+    def step(self) -> None:
+        """A whole step of the training."""
+        self.counter = FlopCounter()
+        self.training.announce(_Observer(self.tracker, self.counter, self.training.network.chain.unit_names))
+        with autocast_as_cuda(), self.tracker, as_on_cuda(self.device), choose_as_cuda(), self.counter:
+            self.tracker.start_step()
+            self.training.step()
+
+    def skip_first_step(self, workspaces: Workspaces) -> bool:
+        """Leave behind what a first step does: gradients, the optimizer's state, workspaces. Says whether that is all.
+
+        Where modules are updated one by one no gradients stay, and scaled losses have state of their own.
+        """
+        training = self.training
+        if self.parts.step == "per_module" or training.scaler.is_enabled():
+            return False
+        with autocast_as_cuda(), self.tracker, as_on_cuda(self.device), choose_as_cuda():
+            self.tracker.keep(workspaces)
+            for parameter in self._trained():
+                parameter.grad = torch.empty_like(parameter)
+            for optimizer in training.optimizers:
+                optimizer.step()
+        return True
+
+    def was_steady(self, workspaces: Workspaces) -> bool:
+        """Whether a step left behind nothing that was not there before it."""
+        return self.tracker.workspaces == workspaces and all(one.grad is not None for one in self._trained())
+
+    def _trained(self) -> Iterator[nn.Parameter]:
+        return (parameter for parameter in self.training.network.parameters() if parameter.requires_grad)
+
+    def cut(self, overlap: Overlap | None) -> Trace:
+        """The last step in its pieces."""
+        self.tracker.end_steps()
+        stream, network = self.tracker.stream, self.training.network
+        number = len(stream.steps) - 1
+        events = stream.step_events(number)
+        steps = tuple(plan_modules(overlap, self.split)) if overlap else ()
+        overlapping = cut_overlapping(stream, number, steps, network.chain.unit_names) if overlap else None
+        pieces = overlapping.keyed if overlapping else cut_step(stream, number)
+        alive, _ = fold(stream.events[: events.start])
+        of_step = stream.events[events.start : events.stop]
+        return Trace(
+            split=self.split,
+            parts=self.parts,
+            network=network,
+            optimizers=self.training.optimizers,
+            pieces=pieces,
+            overlapping=overlapping,
+            steps=steps,
+            updates={key.module: stretch for key, stretch in pieces.items() if key.part == UPDATE},
+            kept_bytes=fold(list(takewhile(_before_optimizer, of_step)))[0],
+            alive_bytes=alive,
+            peak_bytes=alive + fold(of_step)[1],
+            flops=self.counter.flops,
+        )
 
 
 def _before_optimizer(event: Event) -> bool:

@@ -55,6 +55,10 @@ _IN_PLACE: dict[Any, frozenset[str] | None] = {
 """What a backward does in place when nothing watches (`areAnyTensorSubclassLike`), by node; None for every node."""
 
 
+Workspaces = frozenset[tuple[bool, int]]
+"""Workspaces that a thread keeps: whether it is the one of backwards, and bytes."""
+
+
 class StorageTracker(TorchDispatchMode):
     """Dispatch mode that writes `stream`; say by `at` what is under way."""
 
@@ -81,8 +85,18 @@ class StorageTracker(TorchDispatchMode):
         """First autograd node number and place of every forward, ascending."""
         self._backwards: dict[tuple[Place, Place], Place] = {}
         self._kept: set[tuple[bool, int]] = set()
-        """Workspaces that a thread keeps: whether it is the one of backwards, and bytes."""
         self._shapes = shapes or ShapeCache()
+
+    @property
+    def workspaces(self) -> Workspaces:
+        """Those that threads keep so far."""
+        return frozenset(self._kept)
+
+    def keep(self, workspaces: Workspaces) -> None:
+        """Let threads have workspaces from now on."""
+        for key in sorted(workspaces - self._kept):
+            self._kept.add(key)
+            self.stream.categories[self._emit_birth(key[1])] = "workspace"
 
     def start_step(self) -> None:
         """Note that a training step begins."""
@@ -171,10 +185,7 @@ class StorageTracker(TorchDispatchMode):
 
     def _keep(self, size: int) -> None:
         """A workspace that the running thread keeps from its first use on."""
-        key = (in_backward(), size)
-        if key not in self._kept:
-            self._kept.add(key)
-            self.stream.categories[self._emit_birth(size)] = "workspace"
+        self.keep(frozenset([(in_backward(), size)]))
 
     def _overwritten(self, func: Any, first: object) -> int | None:
         """First operand of an operator that runs inside a backward, where it could be done in place."""

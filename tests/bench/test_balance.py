@@ -9,9 +9,11 @@ from typing import NamedTuple
 import pytest
 
 from bench.__main__ import main
-from bench.balance import Balancer, balance, neighbours, place_boundaries
+from bench.balance import balance, place_boundaries
+from bench.balancer import Balancer
 from bench.cases import make_case
 from bench.cost_profile import Profiler
+from bench.simulated_search import neighbours
 from bench.simulator.simulate import simulate_case
 from docs.hand_placed import BOUNDARIES, read_recorded
 from methods.engine import is_even
@@ -223,6 +225,43 @@ def test_the_command_draws_modules_and_the_curve(run, tmp_path):
     assert "the ending says the kind" in run("--modules", "2", "--figure", str(tmp_path / "curve.xyz")).errors
 
 
+def test_the_command_draws_segments(run, tmp_path):
+    figure = tmp_path / "segments.svg"
+    facts = json.loads(run("--method", "checkpoint", "--segments", "3", "--figure", str(figure), "--json").output)
+    assert all(f"<!-- run {number}, " in figure.read_text() for number in (1, 2, 3))
+    assert max(facts["segment_bytes"]) == facts["simulated_peak_allocated_bytes"]
+
+
+def test_the_command_has_every_factor_of_a_case(run):
+    plain, narrow, kept = (
+        json.loads(run("--modules", "2", "--json", "--workspace", "bound", *more).output)
+        for more in ((), ("--no-tf32", "--cudnn-benchmark"), ("--allocator", "roundup_power2_divisions:2"))
+    )
+    assert narrow["predicted_peak_allocated_bytes"] >= plain["predicted_peak_allocated_bytes"]
+    assert kept["simulated_peak_allocated_bytes"] > plain["simulated_peak_allocated_bytes"]
+
+
+def test_what_has_no_profile_has_a_curve_and_budgets_by_simulation(run):
+    rows = json.loads(run("--method", "mlm[forwards=repeat]", "--json").output)
+    assert [row["module_count"] for row in rows] == [1, 2, 3, 4, 6, 7]
+    assert not any(row["optimal"] or row["predicted_peak_allocated_bytes"] for row in rows)
+    largest, least = (kind(row["simulated_peak_allocated_bytes"] for row in rows) for kind in (max, min))
+    assert largest > least
+    first = next(row for row in rows if row["simulated_peak_allocated_bytes"] <= least)
+    found = json.loads(run("--method", "mlm[forwards=repeat]", "--budget", f"{least}", "--json").output)
+    assert found["split_sizes"] == first["split_sizes"]
+
+
+@pytest.mark.parametrize("method", ["asy_infopro", "greedy_plus"])
+def test_rounds_and_deepened_backbones_are_searched_without_a_bound(method):
+    case = make_case(method=method, network="cifar_resnet8", module_count=2, batch_size=16)
+    found, equal = balance(case), simulate_case(case)[0]
+    assert found.peak_bytes <= equal.peak_allocated_bytes
+    assert found.lower_bound_bytes is None
+    assert not found.optimal
+    assert max(sum(parts.values()) for parts in found.modules()) == found.peak_bytes
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -236,9 +275,8 @@ def test_the_command_draws_modules_and_the_curve(run, tmp_path):
         (["--modules", "8"], "too few units for the modules (units: 7, modules: 8)"),
         (["--modules", "2", "--budget", "1GiB"], "a budget decides the number of modules"),
         (["--least-overhead"], "--least-overhead needs a --budget"),
-        (["--method", "checkpoint", "--figure", "a.svg"], "--figure draws local modules"),
         (["--budget", "1MiB"], "fits into 1,048,576 bytes; the least peak is"),
-        (["--method", "mlm[forwards=repeat]"], "give the number of modules"),
+        (["--method", "mlm[forwards=repeat]", "--budget", "1MiB"], "that was simulated fits into 1,048,576 bytes"),
     ],
 )
 def test_a_mistake_is_explained(arguments, message, run):

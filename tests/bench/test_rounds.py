@@ -15,7 +15,6 @@ from bench.simulator.model import read_model
 from bench.simulator.simulate import join_rounds, simulate_case, simulate_rounds
 from bench.training import build_training, count_rounds
 from bench.worker import measure, simulate
-from partition import SplitError
 
 
 def case_of(method, modules=3, **options):
@@ -112,12 +111,11 @@ def test_boostresnet_steps_by_adam_with_clamped_gradients():
     assert case_of("boostresnet", optimizer="sgd").optimizer == "sgd"
 
 
-@pytest.mark.parametrize(
-    ("method", "why"), [("dib", "trains modules in rounds"), ("greedy_plus", "deepens the backbone")]
-)
-def test_boundaries_are_placed_only_for_one_step_on_one_backbone(method, why):
-    with pytest.raises(SplitError, match=f"'{method}' {why}.*name a split such as equal or sizes"):
-        simulate_case(case_of(method, split="balanced"))
+@pytest.mark.parametrize("method", ["dib", "greedy_plus"])
+def test_balanced_boundaries_are_the_best_of_those_simulated(method):
+    balanced, equal = (simulate_case(case_of(method, split=split))[0] for split in ("balanced", "equal"))
+    assert balanced.peak_allocated_bytes <= equal.peak_allocated_bytes
+    assert len(balanced.split_sizes) == len(equal.split_sizes)
 
 
 def test_least_memory_is_that_of_the_round_that_needs_most():

@@ -5,7 +5,8 @@ from itertools import pairwise, product
 
 import pytest
 
-from bench.balance import Balancer, place_boundaries
+from bench.balance import place_boundaries
+from bench.balancer import Balancer
 from bench.cases import make_case
 from bench.segments import Placer, with_segments
 from bench.simulator.simulate import simulate_case
