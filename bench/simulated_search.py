@@ -105,7 +105,11 @@ def place_segments_by_simulation(case: Case, model: Model) -> Case:
 
 
 def _with_equal_segments(case: Case) -> Iterator[Case]:
-    return (replace(case, method=with_segments(case.method, str(count))) for count in SEGMENTS)
+    """The case with numbers of segments that some module of it can have."""
+    network = network_for(read_spec(case.method).parts, case.network, case.module_count, case.height_and_width)
+    longest = len(network.unit_names) - case.module_count + 1
+    counts = (count for count in SEGMENTS if count <= max(1, longest))
+    return (replace(case, method=with_segments(case.method, str(count))) for count in counts)
 
 
 def _start(case: Case, model: Model) -> _Start:
