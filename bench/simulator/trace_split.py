@@ -177,7 +177,7 @@ class _Run:
         return True
 
     def was_steady(self, workspaces: Workspaces) -> bool:
-        """Whether a step left behind nothing that was not there before it."""
+        """Whether what a step uses and leaves behind is what was there before it."""
         return self.tracker.workspaces == workspaces and all(one.grad is not None for one in self._trained())
 
     def _trained(self) -> Iterator[nn.Parameter]:

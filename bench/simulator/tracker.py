@@ -85,12 +85,13 @@ class StorageTracker(TorchDispatchMode):
         """First autograd node number and place of every forward, ascending."""
         self._backwards: dict[tuple[Place, Place], Place] = {}
         self._kept: set[tuple[bool, int]] = set()
+        self._used: set[tuple[bool, int]] = set()
         self._shapes = shapes or ShapeCache()
 
     @property
     def workspaces(self) -> Workspaces:
-        """Those that threads keep so far."""
-        return frozenset(self._kept)
+        """Those that threads used so far, and keep."""
+        return frozenset(self._used)
 
     def keep(self, workspaces: Workspaces) -> None:
         """Let threads have workspaces from now on."""
@@ -185,7 +186,9 @@ class StorageTracker(TorchDispatchMode):
 
     def _keep(self, size: int) -> None:
         """A workspace that the running thread keeps from its first use on."""
-        self.keep(frozenset([(in_backward(), size)]))
+        key = (in_backward(), size)
+        self._used.add(key)
+        self.keep(frozenset([key]))
 
     def _overwritten(self, func: Any, first: object) -> int | None:
         """First operand of an operator that runs inside a backward, where it could be done in place."""

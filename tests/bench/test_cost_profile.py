@@ -10,6 +10,7 @@ from torch import nn
 from bench.cases import make_case
 from bench.cost_profile import ProfileError, Profiler, bounding_method
 from bench.short_chain import shorten
+from bench.simulator import trace_split
 from bench.simulator.model import read_model
 from bench.simulator.pieces import fold
 from bench.simulator.simulate import simulate_case
@@ -202,6 +203,48 @@ def test_a_short_chain_keeps_what_differs_and_drops_what_repeats():
     assert "layer1.4" in shorten(chain, 3)[0].unit_names
     chain.units[9].relu = nn.LeakyReLU()
     assert "layer1.8" in shorten(chain, 3)[0].unit_names
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "skips"),
+    [
+        ("contsup[R1E]", {"optimizer": "adamw"}, True),
+        ("mlaan", {}, True),
+        ("infopro[softmax,step=per_module]", {}, False),
+        ("dgl", {"precision": "float16"}, False),
+    ],
+    ids=str,
+)
+def test_a_trace_that_skips_the_first_step_is_that_of_the_second(method, options, skips, monkeypatch):
+    profiler = Profiler(make_case(method=method, network="cifar_resnet8", batch_size=24, **options))
+    steps = []
+    step = trace_split._Run.step
+    monkeypatch.setattr(trace_split._Run, "step", lambda run: (steps.append(run), step(run)))
+    first, later = (
+        trace_split.trace_split(
+            profiler.case,
+            profiler.short,
+            Split((1, 3)),
+            profiler.parts,
+            profiler.model,
+            shared,
+            profiler._short_overlap,
+        )
+        for shared in (None, profiler._shared)
+    )
+    assert len(steps) == (3 if skips else 4)
+    assert all(
+        getattr(first, name) == getattr(later, name)
+        for name in ("pieces", "updates", "kept_bytes", "alive_bytes", "peak_bytes", "flops", "steps")
+    )
+
+
+def test_a_step_that_keeps_another_workspace_than_the_first_trace_is_traced_from_its_first():
+    profiler = Profiler(make_case(method="dgl", network="cifar_resnet8", batch_size=24))
+    arguments = profiler.case, profiler.short, Split((2, 2)), profiler.parts, profiler.model
+    other = trace_split.Shared(workspaces=frozenset([(False, 512)]))
+    assert trace_split.trace_split(*arguments, other).alive_bytes == trace_split.trace_split(*arguments).alive_bytes
+    assert other.workspaces == profiler._shared.workspaces
 
 
 @pytest.mark.parametrize(
