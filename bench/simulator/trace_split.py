@@ -107,13 +107,12 @@ def trace_split(
         PieceError: the method's step is no sequence of local modules, or does not overlap as said.
     """
     model, shared = model.for_case(case), shared or Shared()
-    if shared.workspaces is not None:
-        run = _Run.begin(case, chain, split, parts, model, shared.shapes)
-        if run.skip_first_step(shared.workspaces):
-            run.step()
-            if run.was_steady(shared.workspaces):
-                return run.cut(overlap)
     run = _Run.begin(case, chain, split, parts, model, shared.shapes)
+    if shared.workspaces is not None and run.skip_first_step(shared.workspaces):
+        run.step()
+        if run.was_steady(shared.workspaces):
+            return run.cut(overlap)
+        run = _Run.begin(case, chain, split, parts, model, shared.shapes)
     run.step()
     run.step()
     shared.workspaces = run.tracker.workspaces
