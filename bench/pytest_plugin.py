@@ -105,6 +105,7 @@ def _simulate(build: Build, profile: str) -> PeakMemory:
     from bench.probes.flops import FlopCounter  # noqa: PLC0415 - torch
     from bench.simulator.model import read_model  # noqa: PLC0415
     from bench.simulator.simulate import simulate_step  # noqa: PLC0415
+    from bench.simulator.torch_private import without_compiler  # noqa: PLC0415
 
     built: list[Any] = []
 
@@ -117,7 +118,7 @@ def _simulate(build: Build, profile: str) -> PeakMemory:
     first, steady = simulation.first, simulation.steady
     if first is None or steady is None:
         pytest.fail(f"the training step does not run: {simulation.failure}", pytrace=False)
-    with FlopCounter() as counter:
+    with without_compiler(), FlopCounter() as counter:
         built[0]()
     return PeakMemory(
         source=f"simulated for {model.name}, convolution workspaces: {model.workspace}",

@@ -12,10 +12,9 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from bench.simulator.torch_private import packet_of
+from bench.simulator.torch_private import EagerDispatchMode, packet_of
 
 
 def _convolution_backward(gradient: Any, features: Any, weight: Any, *options: Any, **_: Any) -> int:
@@ -29,7 +28,7 @@ def _convolution_backward(gradient: Any, features: Any, weight: Any, *options: A
 _OWN_FORMULAS: dict[Any, Callable[..., int]] = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
-class FlopCounter(TorchDispatchMode):
+class FlopCounter(EagerDispatchMode):
     """Dispatch mode; pass its `observe` to a training network to have FLOPs sorted by phase."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from bench.simulator.recording import observe_training, run_step, watch_training
 from bench.simulator.refusals import refuse
 from bench.simulator.stream import Category, Place, Stream
 from bench.simulator.substitutes import as_on_cuda
-from bench.simulator.torch_private import choose_as_cuda
+from bench.simulator.torch_private import choose_as_cuda, without_compiler
 from bench.simulator.tracker import StorageTracker, name_places
 from bench.splits import is_placed
 from bench.training import Training, build_training, count_rounds
@@ -104,6 +104,7 @@ def describe(efforts: Iterable[Effort]) -> str:
     return ", then ".join(f"{effort.action} ({effort.returned_bytes} bytes returned)" for effort in efforts)
 
 
+@without_compiler()
 def simulate_step(build: Callable[[], tuple[Any, ...]], model: Model | None = None) -> Simulation:
     """Simulate any training step.
 
@@ -163,6 +164,7 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
     return join_rounds(simulate_rounds(case, model))
 
 
+@without_compiler()
 def simulate_rounds(case: Case, model: Model | None = None) -> list[Round]:
     """Simulate every round of a case, each as in a process of its own; arguments as those of `simulate_case`.
 

@@ -4,9 +4,11 @@ Everything here exists from torch 2.10 on. When a new torch changes one of these
 file needs to follow.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -14,11 +16,28 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils import _device, _foreach_utils, checkpoint
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class EagerDispatchMode(TorchDispatchMode):
+    """A dispatch mode that torch does not wrap against its compiler at every operator.
+
+    The compiler leaves alone what runs under a dispatch mode, wrapped or not.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 def storage_key(tensor: Tensor) -> int:
     """Identity of a tensor's storage while it lives; may be used again after its death."""
-    return tensor.untyped_storage()._cdata  # noqa: SLF001
+    return key_of(tensor.untyped_storage())
+
+
+def key_of(storage: torch.UntypedStorage) -> int:
+    """The same of the storage itself."""
+    return storage._cdata  # noqa: SLF001
 
 
 def is_view(tensor: Tensor) -> bool:
@@ -112,6 +131,59 @@ def choose_as_cuda() -> Iterator[None]:
             for name in ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices"):
                 stack.enter_context(patch.object(module, name, _with_meta(getattr(module, name))))
         yield
+
+
+_COMPILER = "torch._dynamo"
+
+
+class _NoCompiler(ModuleType):
+    """In the place of torch's compiler: says yes to what optimizers and recomputation tell it."""
+
+    def __init__(self) -> None:
+        super().__init__(_COMPILER)
+        self.left_alone: list[Any] = []
+        """Functions that were not to be compiled; torch keeps the answer as their attribute."""
+
+    def disable(self, function: Any, *_: Any, **__: Any) -> Any:
+        self.left_alone.append(function)
+        return function
+
+    def graph_break(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        """Anything else is for the compiler itself, but for what Python asks of every module."""
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(name)
+        self.leave()
+        return getattr(importlib.import_module(_COMPILER), name)
+
+    def leave(self) -> None:
+        """Make room for the compiler, if it is not there by now."""
+        if sys.modules.get(_COMPILER) is self:
+            del sys.modules[_COMPILER]
+        if vars(torch).get("_dynamo") is self:
+            del torch._dynamo  # noqa: SLF001
+        while self.left_alone:
+            vars(self.left_alone.pop()).pop("__dynamo_disable", None)
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """While it lasts, optimizers and recomputation do not import torch's compiler, which takes as long as torch itself.
+
+    They would only tell it what not to compile. Whatever really asks for it gets it.
+    """
+    if _COMPILER in sys.modules:
+        yield
+        return
+    stand_in = _NoCompiler()
+    sys.modules[_COMPILER] = stand_in
+    torch._dynamo = stand_in  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        stand_in.leave()
 
 
 def _with_meta(list_devices: Callable[..., list[str]]) -> Callable[..., list[str]]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain as join_all
 from itertools import takewhile
 
@@ -16,10 +16,9 @@ from bench.simulator.model import Model
 from bench.simulator.operators import Device
 from bench.simulator.overlap_pieces import OverlappingPieces, cut_overlapping
 from bench.simulator.pieces import UPDATE, Key, Stretch, cut_step, fold, round_to_block
-from bench.simulator.shapes import ShapeCache
 from bench.simulator.stream import Event, Place
 from bench.simulator.substitutes import as_on_cuda
-from bench.simulator.torch_private import choose_as_cuda, storage_key
+from bench.simulator.torch_private import choose_as_cuda, storage_key, without_compiler
 from bench.simulator.tracker import StorageTracker, Workspaces
 from bench.training import MEMORY_FORMATS, Training, build_training
 from methods.api import Parts
@@ -36,8 +35,6 @@ META = torch.device("meta")
 class Shared:
     """What traces of alike steps need not find out again."""
 
-    shapes: ShapeCache = field(default_factory=ShapeCache)
-    """What operators return."""
     workspaces: Workspaces | None = None
     """Those that threads keep from the first step on; None before the first trace."""
 
@@ -83,6 +80,7 @@ class Trace:
                 yield from (value for value in values if isinstance(value, Tensor) and value.is_meta)
 
 
+@without_compiler()
 def trace_split(
     case: Case,
     chain: Chain,
@@ -100,19 +98,19 @@ def trace_split(
         split: its local modules.
         parts: the method.
         model: the device.
-        shared: by traces of alike steps, which saves most of their time.
+        shared: by traces of alike steps, which saves them a step.
         overlap: how far losses reach beyond their module; None: not at all.
 
     Raises:
         PieceError: the method's step is no sequence of local modules, or does not overlap as said.
     """
     model, shared = model.for_case(case), shared or Shared()
-    run = _Run.begin(case, chain, split, parts, model, shared.shapes)
+    run = _Run.begin(case, chain, split, parts, model)
     if shared.workspaces is not None and run.skip_first_step(shared.workspaces):
         run.step()
         if run.was_steady(shared.workspaces):
             return run.cut(overlap)
-        run = _Run.begin(case, chain, split, parts, model, shared.shapes)
+        run = _Run.begin(case, chain, split, parts, model)
     run.step()
     run.step()
     shared.workspaces = run.tracker.workspaces
@@ -131,13 +129,13 @@ class _Run:
     device: Device
 
     @classmethod
-    def begin(cls, case: Case, chain: Chain, split: Split, parts: Parts, model: Model, shapes: ShapeCache) -> "_Run":
+    def begin(cls, case: Case, chain: Chain, split: Split, parts: Parts, model: Model) -> "_Run":
         """Build the network, its optimizers and the batch."""
         with META:
             network = TrainingNetwork(chain, split, parts).train().to(memory_format=MEMORY_FORMATS[case.memory_format])
         for parameter in network.parameters():
             parameter.grad = None
-        tracker = StorageTracker(model.device, shapes=shapes)
+        tracker = StorageTracker(model.device)
         with autocast_as_cuda(), tracker:
             training = build_training(case, META, network=network)
         for tensor in _tensors([network]):

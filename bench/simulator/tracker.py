@@ -12,24 +12,26 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from bench.simulator import shapes
 from bench.simulator.operators import Born, Device, Dies, Plan, plan_call
 from bench.simulator.recording import watch_training
 from bench.simulator.refusals import explain
-from bench.simulator.shapes import ShapeCache
 from bench.simulator.stream import OUTSIDE, Category, Event, Place, Stream
 from bench.simulator.torch_private import (
+    EagerDispatchMode,
     current_node_name,
     current_node_number,
     in_backward,
     is_view,
+    key_of,
     next_node_number,
     storage_key,
 )
@@ -59,16 +61,15 @@ Workspaces = frozenset[tuple[bool, int]]
 """Workspaces that a thread keeps: whether it is the one of backwards, and bytes."""
 
 
-class StorageTracker(TorchDispatchMode):
+class StorageTracker(EagerDispatchMode):
     """Dispatch mode that writes `stream`; say by `at` what is under way."""
 
-    def __init__(self, device: Device | None = None, *, follow: str = "meta", shapes: ShapeCache | None = None) -> None:
+    def __init__(self, device: Device | None = None, *, follow: str = "meta") -> None:
         """Start an empty stream.
 
         Args:
             device: the CUDA device that is modelled; None adds no operator's own memory.
             follow: type of the device whose storages are followed; `meta` simulates, others check the tracker.
-            shapes: what operators returned before; shared by simulations of alike steps.
         """
         super().__init__()
         self.stream = Stream()
@@ -81,12 +82,14 @@ class StorageTracker(TorchDispatchMode):
         self._references: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self._sum_of: int | None = None
         """First operand of what was born last, if that could have been done in place."""
-        self._forwards: list[tuple[int, Place]] = []
-        """First autograd node number and place of every forward, ascending."""
+        self._forward_numbers: list[int] = []
+        """First autograd node number of every forward, ascending."""
+        self._forwards: list[Place] = []
+        """Their places."""
         self._backwards: dict[tuple[Place, Place], Place] = {}
         self._kept: set[tuple[bool, int]] = set()
+        """Workspaces that a thread keeps: whether it is the one of backwards, and bytes."""
         self._used: set[tuple[bool, int]] = set()
-        self._shapes = shapes or ShapeCache()
 
     @property
     def workspaces(self) -> Workspaces:
@@ -120,22 +123,27 @@ class StorageTracker(TorchDispatchMode):
         outer, self._place = self._place, place
         forward = place.phase != "backward"
         if forward:
-            self._forwards.append((next_node_number(), place))
+            self._note_forward(place)
         try:
             yield
         finally:
             self._place = outer
             if forward:
-                self._forwards.append((next_node_number(), outer))
+                self._note_forward(outer)
+
+    def _note_forward(self, place: Place) -> None:
+        """What the next autograd nodes belong to."""
+        self._forward_numbers.append(next_node_number())
+        self._forwards.append(place)
 
     def see(self, tensor: Tensor, operand: int | None = None, size: int | None = None) -> None:
         """Note the storage of a tensor as born, unless it is known, empty, or on another device."""
-        if tensor.device.type != self.follow:
-            return
-        key = storage_key(tensor)
-        if key in self._numbers:
+        if not (tensor.is_meta if self.follow == "meta" else tensor.device.type == self.follow):
             return
         storage = tensor.untyped_storage()
+        key = key_of(storage)
+        if key in self._numbers:
+            return
         size = size or storage.nbytes()
         if size == 0:
             return
@@ -148,9 +156,9 @@ class StorageTracker(TorchDispatchMode):
         if func is _INDEX_PUT and in_backward() and len(args) > 3 and args[3]:  # noqa: PLR2004 - accumulate
             # The gradient of indexing is written in place into zeros when nothing watches.
             func, args = _INDEX_PUT_IN_PLACE, (*args[:4], True)
-        self._operator = str(func)
+        self._operator = _name(func)
         try:
-            result = self._shapes.call(func, args, kwargs) if self.follow == "meta" else func(*args, **kwargs)
+            result = shapes.call(func, args, kwargs) if self.follow == "meta" else func(*args, **kwargs)
         except (RuntimeError, NotImplementedError) as error:
             if self.follow != "meta":
                 raise
@@ -226,8 +234,8 @@ class StorageTracker(TorchDispatchMode):
         if number is None:
             engine = Place("backward", self._place.module, within=self._place)
             return self._backwards.setdefault((self._place, self._place), engine)
-        index = bisect_right(self._forwards, number, key=_first) - 1
-        forward = self._forwards[index][1] if index >= 0 else self._place
+        index = bisect_right(self._forward_numbers, number) - 1
+        forward = self._forwards[index] if index >= 0 else self._place
         key = (self._place, forward)
         if key not in self._backwards:
             of = None if forward.phase in ("unit", OUTSIDE) else forward.phase
@@ -235,8 +243,9 @@ class StorageTracker(TorchDispatchMode):
         return self._backwards[key]
 
 
-def _first(entry: tuple[int, Place]) -> int:
-    return entry[0]
+@cache
+def _name(func: Any) -> str:
+    return str(func)
 
 
 @contextmanager

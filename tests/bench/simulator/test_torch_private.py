@@ -5,7 +5,10 @@ A failure here means: this torch changed one of them. Mend `bench/simulator/torc
 
 import contextlib
 import gc
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -93,3 +96,40 @@ def test_optimizers_and_clipping_can_be_told_to_choose_as_on_cuda():
 
     assert operators(contextlib.nullcontext()) == set()
     assert {"_foreach_norm", "_foreach_mul_", "_foreach_add_"} <= operators(private.choose_as_cuda())
+
+
+WITHOUT_COMPILER = """
+import sys
+import torch
+from bench.cases import make_case
+from bench.simulator.simulate import simulate_case
+
+def readings(method):
+    return simulate_case(make_case(method=method, network="cifar_resnet8", batch_size=4, precision="float16"))[0]
+
+alone = readings("e2e")
+assert not [name for name in sys.modules if name.startswith("torch._dynamo")], "the compiler was imported"
+readings("checkpoint")  # asks for a setting of the compiler
+assert readings("e2e") == alone
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.SGD([weight], 0.5)
+step = torch.compile(lambda: (weight * weight).sum(), backend="eager", fullgraph=True)
+step().backward()
+optimizer.step()
+assert weight.tolist() == [0.0] * 3
+assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+"""
+
+
+def test_a_simulation_leaves_the_compiler_out_and_whoever_needs_it_gets_it():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_COMPILER], cwd=Path(__file__).parents[3], check=False)
+    assert done.returncode == 0
+
+
+def test_a_dispatch_mode_is_not_wrapped_against_the_compiler():
+    class Mode(private.EagerDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
+    assert not hasattr(Mode.__torch_dispatch__, "__wrapped__")
+    assert hasattr(Numbers.__torch_dispatch__, "__wrapped__")
