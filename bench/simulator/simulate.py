@@ -19,7 +19,7 @@ from bench.simulator.allocator import Effort
 from bench.simulator.autocast import autocast_as_cuda
 from bench.simulator.ledger import Ledger, Peak, find_peak, holders, replay
 from bench.simulator.model import Model, read_model
-from bench.simulator.recording import observe_training, run_step, watch_training
+from bench.simulator.recording import collect_nothing, observe_training, run_step, watch_training
 from bench.simulator.refusals import refuse
 from bench.simulator.stream import Category, Place, Stream
 from bench.simulator.substitutes import as_on_cuda
@@ -164,6 +164,7 @@ def simulate_case(case: Case, model: Model | None = None) -> tuple[Readings, Sim
     return join_rounds(simulate_rounds(case, model))
 
 
+@collect_nothing()
 @without_compiler()
 def simulate_rounds(case: Case, model: Model | None = None) -> list[Round]:
     """Simulate every round of a case, each as in a process of its own; arguments as those of `simulate_case`.

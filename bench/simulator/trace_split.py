@@ -16,6 +16,7 @@ from bench.simulator.model import Model
 from bench.simulator.operators import Device
 from bench.simulator.overlap_pieces import OverlappingPieces, cut_overlapping
 from bench.simulator.pieces import UPDATE, Key, Stretch, cut_step, fold, round_to_block
+from bench.simulator.recording import collect_nothing
 from bench.simulator.stream import Event, Place
 from bench.simulator.substitutes import as_on_cuda
 from bench.simulator.torch_private import choose_as_cuda, storage_key, without_compiler
@@ -80,6 +81,7 @@ class Trace:
                 yield from (value for value in values if isinstance(value, Tensor) and value.is_meta)
 
 
+@collect_nothing()
 @without_compiler()
 def trace_split(
     case: Case,

@@ -30,10 +30,10 @@ def is_channels_last(tensor: Tensor) -> bool:
     """Whether the strides suggest channels_last; ambiguous ones do not (is_channels_last_strides_2d_s4 and _3d_s5)."""
     if tensor.dim() not in (4, 5):
         return False
-    least = 0
+    least, shape, strides = 0, tensor.shape, tensor.stride()
     for dim in (1, *range(tensor.dim() - 1, 1, -1), 0):
-        extent, stride = tensor.shape[dim], tensor.stride(dim)
-        if extent == 0 or stride < least or (dim == 0 and least == tensor.stride(1)):
+        extent, stride = shape[dim], strides[dim]
+        if extent == 0 or stride < least or (dim == 0 and least == strides[1]):
             return False
         least = stride * max(extent, 1)
     return True
