@@ -1,4 +1,8 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the command line as a fixture."""
+
+import gc
+import sys
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,3 +19,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(without)
+
+
+def pytest_collection_finish() -> None:
+    """Torch and the tests stay: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Libraries that count what they leak at the end want everything collected."""
+    gc.unfreeze()
+
+
+class Done(NamedTuple):
+    """What a command left; named as in `subprocess.CompletedProcess`."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def peakbench(monkeypatch, capsys):
+    """The command line, called in this process: torch is imported once."""
+    from bench.__main__ import main  # noqa: PLC0415 - an image with a GPU may lack what commands need
+
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["peakbench", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as left:
+            code = left.code or 0
+        return Done(code, *capsys.readouterr())
+
+    return call

@@ -1,14 +1,12 @@
 """The split solver on real methods: against the simulator, brute force and hand-placed boundaries."""
 
 import json
-import sys
 from dataclasses import replace
+from functools import partial
 from itertools import product
-from typing import NamedTuple
 
 import pytest
 
-from bench.__main__ import main
 from bench.balance import balance, place_boundaries
 from bench.balancer import Balancer
 from bench.cases import make_case
@@ -21,12 +19,6 @@ from partition import Split
 from partition.memory import step_memory
 from partition.solve import BudgetError
 from tests.partition.profiles import all_splits
-
-
-class Done(NamedTuple):
-    code: int
-    output: str
-    errors: str
 
 
 def test_a_balanced_split_has_the_least_simulated_peak_of_all():
@@ -170,24 +162,13 @@ def test_middle_sources_are_proven_by_the_bounds_of_context_without(count):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(peakbench):
     """`peakbench split` for a small network."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments):
-        network = ["split", "cifar_resnet14", "--method", "dgl", "--batch", "64"]
-        monkeypatch.setattr(sys, "argv", ["peakbench", *network, *arguments])
-        try:
-            main()
-        except SystemExit as left:
-            return Done(left.code or 0, *capsys.readouterr())
-        return Done(0, *capsys.readouterr())
-
-    return call
+    return partial(peakbench, "split", "cifar_resnet14", "--method", "dgl", "--batch", "64")
 
 
 def test_the_command_prints_the_split_as_an_object(run):
-    facts = json.loads(run("--modules", "3", "--json").output)
+    facts = json.loads(run("--modules", "3", "--json").stdout)
     assert sum(facts["split_sizes"]) == 7
     assert len(facts["last_units"]) == 2
     assert len(facts["module_bytes"]) == 3
@@ -197,44 +178,44 @@ def test_the_command_prints_the_split_as_an_object(run):
 
 
 def test_the_command_shows_bars_and_the_curve(run):
-    text = run("--method", "contsup[R1E]", "--modules", "3").output
+    text = run("--method", "contsup[R1E]", "--modules", "3").stdout
     assert "peak allocated" in text
     assert "█" in text
-    assert "least" in run().output
-    assert "K=1" in run("--budget", "1GiB").output
+    assert "least" in run().stdout
+    assert "K=1" in run("--budget", "1GiB").stdout
 
 
 def test_the_command_places_segments(run):
-    facts = json.loads(run("--method", "checkpoint", "--segments", "3", "--json").output)
+    facts = json.loads(run("--method", "checkpoint", "--segments", "3", "--json").stdout)
     assert len(facts["segment_sizes"]) == len(facts["segment_kept"]) == len(facts["segment_bytes"]) == 3
     assert sum(facts["segment_sizes"]) == 7
     assert facts["predicted_peak_allocated_bytes"] == facts["simulated_peak_allocated_bytes"]
-    text = run("--method", "checkpoint", "--budget", "200MiB").output
+    text = run("--method", "checkpoint", "--budget", "200MiB").stdout
     assert "with the least recomputation" in " ".join(text.split())
     assert "'checkpoint[segments=" in text
 
 
 def test_the_command_draws_modules_and_the_curve(run, tmp_path):
     modules, curve = tmp_path / "modules.svg", tmp_path / "curve.svg"
-    assert run("--modules", "3", "--figure", str(modules)).code == 0
+    assert run("--modules", "3", "--figure", str(modules)).returncode == 0
     text = modules.read_text()
     assert all(f"<!-- module {number}, " in text for number in (1, 2, 3))
     assert "<!-- peak of the step, " in text
-    assert run("--figure", str(curve)).code == 0
+    assert run("--figure", str(curve)).returncode == 0
     assert "<!-- dgl, balanced -->" in curve.read_text()
-    assert "the ending says the kind" in run("--modules", "2", "--figure", str(tmp_path / "curve.xyz")).errors
+    assert "the ending says the kind" in run("--modules", "2", "--figure", str(tmp_path / "curve.xyz")).stderr
 
 
 def test_the_command_draws_segments(run, tmp_path):
     figure = tmp_path / "segments.svg"
-    facts = json.loads(run("--method", "checkpoint", "--segments", "3", "--figure", str(figure), "--json").output)
+    facts = json.loads(run("--method", "checkpoint", "--segments", "3", "--figure", str(figure), "--json").stdout)
     assert all(f"<!-- run {number}, " in figure.read_text() for number in (1, 2, 3))
     assert max(facts["segment_bytes"]) == facts["simulated_peak_allocated_bytes"]
 
 
 def test_the_command_has_every_factor_of_a_case(run):
     plain, narrow, kept = (
-        json.loads(run("--modules", "2", "--json", "--workspace", "bound", *more).output)
+        json.loads(run("--modules", "2", "--json", "--workspace", "bound", *more).stdout)
         for more in ((), ("--no-tf32", "--cudnn-benchmark"), ("--allocator", "roundup_power2_divisions:2"))
     )
     assert narrow["predicted_peak_allocated_bytes"] >= plain["predicted_peak_allocated_bytes"]
@@ -242,13 +223,13 @@ def test_the_command_has_every_factor_of_a_case(run):
 
 
 def test_what_has_no_profile_has_a_curve_and_budgets_by_simulation(run):
-    rows = json.loads(run("--method", "mlm[forwards=repeat]", "--json").output)
+    rows = json.loads(run("--method", "mlm[forwards=repeat]", "--json").stdout)
     assert [row["module_count"] for row in rows] == [1, 2, 3, 4, 6, 7]
     assert not any(row["optimal"] or row["predicted_peak_allocated_bytes"] for row in rows)
     largest, least = (kind(row["simulated_peak_allocated_bytes"] for row in rows) for kind in (max, min))
     assert largest > least
     first = next(row for row in rows if row["simulated_peak_allocated_bytes"] <= least)
-    found = json.loads(run("--method", "mlm[forwards=repeat]", "--budget", f"{least}", "--json").output)
+    found = json.loads(run("--method", "mlm[forwards=repeat]", "--budget", f"{least}", "--json").stdout)
     assert found["split_sizes"] == first["split_sizes"]
 
 
@@ -281,5 +262,5 @@ def test_rounds_and_deepened_backbones_are_searched_without_a_bound(method):
 )
 def test_a_mistake_is_explained(arguments, message, run):
     done = run(*arguments)
-    assert done.code == 2
-    assert message in done.errors
+    assert done.returncode == 2
+    assert message in done.stderr

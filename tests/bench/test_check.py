@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from bench.__main__ import app
 from bench.cases import make_case
 from bench.check import simulate_entry
 from methods.auxiliary import Auxiliary, Reconstruction
@@ -216,37 +214,35 @@ def suite(tmp_path):
     return str(path)
 
 
-def test_the_commands_keep_check_and_refuse(tmp_path, suite):
-    run, baseline, summary = CliRunner(), tmp_path / "memory.json", tmp_path / "summary.md"
-    made = run.invoke(app, ["baseline", "update", suite, "--baseline", str(baseline)])
-    assert made.exit_code == 0, made.output
-    passed = run.invoke(app, ["check", "--baseline", str(baseline), "--summary", str(summary)])
-    assert passed.exit_code == 0, passed.output
-    assert "1 same" in passed.output
+def test_the_commands_keep_check_and_refuse(tmp_path, suite, peakbench):
+    baseline, summary = tmp_path / "memory.json", tmp_path / "summary.md"
+    made = peakbench("baseline", "update", suite, "--baseline", baseline)
+    assert made.returncode == 0, made.stdout
+    passed = peakbench("check", "--baseline", baseline, "--summary", summary)
+    assert passed.returncode == 0, passed.stdout
+    assert "1 same" in passed.stdout
     content = json.loads(baseline.read_text())
     content["entries"][0]["allocated_bytes"] -= 2**20
     content["entries"][0]["holders"][0][2] -= 2**20
     baseline.write_text(json.dumps(content))
     category = content["entries"][0]["holders"][0][0]
-    failed = run.invoke(app, ["check", "--baseline", str(baseline), "--summary", str(summary)])
-    assert failed.exit_code == 1
-    assert f"+1.0 MiB {category}" in failed.output
-    assert "peakbench baseline update" in failed.output
+    failed = peakbench("check", "--baseline", baseline, "--summary", summary)
+    assert failed.returncode == 1
+    assert f"+1.0 MiB {category}" in failed.stdout
+    assert "peakbench baseline update" in failed.stdout
     assert "| grew | `e2e cifar_resnet8 K=1` |" in summary.read_text()
-    assert run.invoke(app, ["check", "--baseline", str(baseline), "--tolerance", "2MiB"]).exit_code == 0
+    assert peakbench("check", "--baseline", baseline, "--tolerance", "2MiB").returncode == 0
     exports = {"--github-benchmark": tmp_path / "github.json", "--bencher": tmp_path / "bencher.json"}
-    answer = run.invoke(
-        app, ["check", "--baseline", str(baseline), "--json", *(str(x) for pair in exports.items() for x in pair)]
-    )
+    answer = peakbench("check", "--baseline", baseline, "--json", *(x for pair in exports.items() for x in pair))
     name = "e2e cifar_resnet8 K=1 batch 8"
     peak = content["entries"][0]["allocated_bytes"] + 2**20
     [point] = json.loads(exports["--github-benchmark"].read_text())
     assert (point["name"], point["unit"], point["value"]) == (name, "bytes", peak)
     assert json.loads(exports["--bencher"].read_text())[name]["peak-allocated-bytes"] == {"value": peak}
-    assert json.loads(answer.output)["failed"] is True
-    rolled = run.invoke(app, ["baseline", "update", suite, "--baseline", str(baseline)])
-    assert "grew" in rolled.output
-    assert run.invoke(app, ["check", "--baseline", str(baseline), "--anchor", str(baseline)]).exit_code == 0
+    assert json.loads(answer.stdout)["failed"] is True
+    rolled = peakbench("baseline", "update", suite, "--baseline", baseline)
+    assert "grew" in rolled.stdout
+    assert peakbench("check", "--baseline", baseline, "--anchor", baseline).returncode == 0
 
 
 def test_an_empty_suite_is_a_failure(tmp_path):

@@ -4,12 +4,10 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
 from results.record import Measurement
 from results.store import read_runs
 
@@ -23,30 +21,6 @@ try:
 finally:
     assert not {"torch", "pyarrow"} & set(sys.modules)
 """
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def peakbench(monkeypatch, capsys):
-    """The command line, called in this process: torch is imported once."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["peakbench", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as left:
-            code = left.code or 0
-        return Done(code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.mark.parametrize("command", ["methods", "networks", "suites"])

@@ -1,13 +1,12 @@
 """What fits into an amount of memory."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.__main__ import main
 from bench.cases import make_case
 from bench.fit import BATCH_STEP, MOST_IMAGES, Device, find_largest_batch, try_case, try_largest_batch
 from bench.simulator.model import read_model
@@ -76,18 +75,8 @@ def test_the_largest_batch_trains_and_the_next_runs_out_of_memory():
 
 
 @pytest.fixture
-def fit(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setenv("COLUMNS", "80")
-        monkeypatch.setattr(sys, "argv", ["peakbench", "fit", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as left:
-            code = left.code or 0
-        return code, *capsys.readouterr()
-
-    return call
+def fit(peakbench):
+    return partial(peakbench, "fit")
 
 
 def test_methods_that_fit_come_first_and_then_those_that_add_least(fit):

@@ -1,6 +1,5 @@
 """Plugins from the command line: an installed package, and a file, from nothing to a row in the report."""
 
-import contextlib
 import csv
 import json
 import os
@@ -11,7 +10,6 @@ from shutil import copytree
 
 import pytest
 
-from bench.__main__ import main
 from methods import plugins
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +41,7 @@ METHODS = Method(name="mine", summary="s", source="s", begins={"local_loss": "co
 """
 
 
-def peakbench(*arguments, path="", cwd=ROOT):
+def run_process(*arguments, path="", cwd=ROOT):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [path, str(ROOT)])), "COLUMNS": "120"}
     return subprocess.run(
         [sys.executable, "-m", "bench", *map(str, arguments)],
@@ -71,20 +69,20 @@ def installed(tmp_path_factory):
     return str(folder / "site")
 
 
-def test_an_installed_package_is_listed_with_where_it_comes_from(installed):
-    entries = {entry["name"]: entry for entry in json.loads(peakbench("methods", "--json", path=installed).stdout)}
+def test_an_installed_package_is_listed_with_where_it_comes_from(installed, peakbench):
+    entries = {entry["name"]: entry for entry in json.loads(run_process("methods", "--json", path=installed).stdout)}
     assert entries["predsim"]["plugin"] == "peakbench-predsim 1.0"
     assert entries["dgl"]["plugin"] is None
     assert [option["name"] for option in entries["predsim"]["options"]] == ["beta", "step"]
     assert "predsim" not in peakbench("methods").stdout
 
 
-def test_methods_of_a_package_and_of_a_file_run_and_get_their_rows_in_the_report(installed, tmp_path):
+def test_methods_of_a_package_and_of_a_file_run_and_get_their_rows_in_the_report(installed, tmp_path, peakbench):
     """Cases run in processes of their own, which must know the methods as well."""
     (tmp_path / "mine.toml").write_text(SUITE)
     (tmp_path / "mine.py").write_text(MINE)
     out = tmp_path / "run"
-    done = peakbench(
+    done = run_process(
         "run", tmp_path / "mine.toml", "--out", out, "--device", "cpu", "--plugin", tmp_path / "mine.py", path=installed
     )
     assert done.returncode == 0, done.stderr
@@ -98,21 +96,17 @@ def test_methods_of_a_package_and_of_a_file_run_and_get_their_rows_in_the_report
 
 
 @pytest.mark.parametrize("place", ["before the command", "behind it"])
-def test_the_option_stands_before_the_command_or_behind_it(place, monkeypatch, capsys):
+def test_the_option_stands_before_the_command_or_behind_it(place, monkeypatch, peakbench):
     monkeypatch.setattr(plugins, "_FILES", {})
     option = ["--plugin", str(PLUGIN)]
     case = ["simulate", "predsim", "--network", "cifar_resnet8", "--modules", "2", "--batch", "4", "--json"]
-    monkeypatch.setattr(
-        sys, "argv", ["peakbench", *(option + case if place == "before the command" else case + option)]
-    )
-    with contextlib.suppress(SystemExit):
-        main()
-    record = json.loads(capsys.readouterr().out)
+    asked = option + case if place == "before the command" else case + option
+    record = json.loads(peakbench(*asked).stdout)
     assert (record["method"], record["status"]) == ("predsim", "ok")
     assert record["parameter_count"] > record["deployed_parameter_count"]
 
 
-def test_a_wrong_plugin_is_a_message_and_no_traceback(tmp_path):
+def test_a_wrong_plugin_is_a_message_and_no_traceback(tmp_path, peakbench):
     wrong = tmp_path / "wrong.py"
     wrong.write_text("METHODS = undefined")
     done = peakbench("methods", "--plugin", wrong)

@@ -5,9 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from bench.__main__ import app
 from bench.cases import CaseError, make_case
 from bench.probes.limits import Limits
 from bench.simulator.least_memory import find_least_memory
@@ -82,12 +80,12 @@ def test_one_module_is_one_round_like_any_other_method():
     assert found.peak_allocated_bytes == e2e.peak_allocated_bytes
 
 
-def test_the_command_shows_every_round():
+def test_the_command_shows_every_round(peakbench):
     asked = ["simulate", "boostresnet", "--network", "cifar_resnet14", "--modules", "3", "--batch", "16"]
-    text = CliRunner().invoke(app, asked).output
+    text = peakbench(*asked).stdout
     assert "those of one step of every round" in text
     assert "adam" in text
-    found = json.loads(CliRunner().invoke(app, [*asked, "--json"]).output)
+    found = json.loads(peakbench(*asked, "--json").stdout)
     assert len(found["rounds"]) == 3
     assert sum(one["training_flops"] for one in found["rounds"]) == found["training_flops"]
 

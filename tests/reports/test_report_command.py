@@ -1,26 +1,10 @@
 """`peakbench report` and `peakbench compare`, called in this process."""
 
 import json
-import sys
 
 import pytest
 
-from bench.__main__ import main
 from results.store import write_file
-
-
-@pytest.fixture
-def peakbench(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["peakbench", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as left:
-            code = left.code or 0
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
