@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from methods.registry import add_plugin
 from results.record import Status
 
 Report = Callable[[str], None]
@@ -120,8 +119,11 @@ class _Speaker:
 def _answer(task: Task, report: Report, result: int) -> dict[str, Any]:
     """Call the function; the last message says how that ended."""
     try:
-        for file in task.plugin_files:
-            add_plugin(file)
+        if task.plugin_files:
+            from methods.registry import add_plugin  # noqa: PLC0415 - not every function needs methods
+
+            for file in task.plugin_files:
+                add_plugin(file)
         module, _, name = task.function.partition(":")
         value = getattr(importlib.import_module(module), name)(*task.arguments, report)
         lift_memory_limit()

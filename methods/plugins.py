@@ -10,12 +10,14 @@ import traceback
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from methods.api import Method, Parts
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "peakbench.methods"
 _NAME = re.compile(r"\w+")
@@ -84,6 +86,8 @@ def find_installed(taken: frozenset[str]) -> Installed:
     Args:
         taken: names their methods cannot have.
     """
+    from importlib.metadata import entry_points  # noqa: PLC0415 - only names that are not known need it
+
     plugins: list[Plugin] = []
     problems: list[str] = []
     names = set(taken)
@@ -164,7 +168,7 @@ def _run_file(path: Path) -> object:
     return module.METHODS
 
 
-def _load(entry: EntryPoint, origin: str) -> object:
+def _load(entry: "EntryPoint", origin: str) -> object:
     try:
         return entry.load()
     except (Exception, SystemExit) as error:
