@@ -17,15 +17,15 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
-from scipy.stats import mannwhitneyu
-
 from bench.probes.limits import Limits
 from bench.probes.machine import Machine
 from results.samples import Block, Side
 
-KNOWS_INTERVALS = find_spec("scipy") is not None
-"""Without SciPy, in a bare CUDA image, sampling ends by the other rules."""
-if KNOWS_INTERVALS:  # now, since an import between two blocks would have the device wait
+HAS_SCIPY = find_spec("scipy") is not None
+"""Without it, in a bare CUDA image, sampling ends by the other rules, and medians alone say whether samples drift."""
+if HAS_SCIPY:  # now, since an import between two blocks would have the device wait
+    from scipy.stats import mannwhitneyu
+
     from results.statistics import paired_ratio
 
 Call = Callable[[], object]
@@ -217,7 +217,9 @@ def is_at_rest(seconds: Sequence[float]) -> bool:
         return False
     first, second = seconds[: len(seconds) // 2], seconds[len(seconds) // 2 :]
     now, before = statistics.median(second), statistics.median(first)
-    return abs(now - before) < SETTLED * before or mannwhitneyu(first, second).pvalue > DRIFT_LEVEL
+    if abs(now - before) < SETTLED * before:
+        return True
+    return HAS_SCIPY and mannwhitneyu(first, second).pvalue > DRIFT_LEVEL  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 def _count_block_steps(seconds: float, kind: str, maximum_pairs: int) -> int:
@@ -293,7 +295,7 @@ def _why_stop(
 
 
 def _is_narrow(seconds: list[float], references: list[float], block: int) -> bool:
-    if not KNOWS_INTERVALS:
+    if not HAS_SCIPY:
         return False
     ratio = paired_ratio(seconds, references, block)  # pyright: ignore[reportPossiblyUnboundVariable]
     return (
