@@ -31,9 +31,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from bench.cases import make_case
+from bench.environment import read_uuid
 from bench.isolate import Outcome, run_isolated
 from bench.isolated import Report, describe
-from bench.measure import uuid_of
 from bench.probes.limits import Limits
 from bench.probes.machine import Cpu, Cuda
 from bench.probes.memory import KINDS, Peaks, measure_peaks
@@ -241,7 +241,7 @@ def time_sides(
     ours, theirs = (build_side(side, method, number, code, batch_size, place)[0] for side in ("ours", "released"))
     machine: Any = Cpu()
     if device == "cuda":
-        gpu = open_gpu(uuid_of(place))
+        gpu = open_gpu(read_uuid(place))
         machine = Cuda(place, None if isinstance(gpu, str) else gpu)
     samples = time_pairs(ours, theirs, LIMITS, machine)
     ratio = paired_ratio(samples.seconds, samples.reference_seconds or (), 2 * samples.block_step_count)
@@ -304,7 +304,8 @@ def main(
         sides = [_call(find_peaks, side, *given, batch, device=device) for side in ("released", "ours")]
         time = _call(time_sides, *given, time_batch, device=device) if time_batch else None
         peaks = [side.result["allocated"] if side.status == "ok" else None for side in sides]
-        ratio = f"{peaks[1] / peaks[0]:.3f}" if all(peaks) else "-"
+        theirs, own = peaks
+        ratio = f"{own / theirs:.3f}" if own and theirs else "-"
         shown = [format_gib(peak) if peak else side.status for peak, side in zip(peaks, sides, strict=True)]
         table.add_row(escape(compared.label), *shown, ratio, write_ratio(time) if time else "-")
         failed = [each for each in (*sides, time) if each is not None and each.status != "ok"]

@@ -63,10 +63,10 @@ def record(build: Build, *, origins: bool = False) -> Recording:
     with _name_modules([item for item in used if isinstance(item, nn.Module)] if origins else []):
         step()
     torch.cuda.synchronize()
-    trace = torch.cuda.memory._snapshot()["device_traces"][0]
+    snapshot: Any = torch.cuda.memory._snapshot()
     torch.cuda.memory._record_memory_history(enabled=None)
     stats = torch.cuda.memory_stats()
-    events = [event for event in trace if event["action"] in SIGNS]
+    events = [event for event in snapshot["device_traces"][0] if event["action"] in SIGNS]
     return Recording(
         events=[SIGNS[event["action"]] * event["size"] for event in events],
         peaks={kind: stats[f"{kind}_bytes.all.peak"] for kind in KINDS},

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bench.environment import read_environment
-from bench.measure import open_device, read_process_memory
+from bench.passes.shared import open_device, read_process_memory
 from bench.probes.machine import Cuda
 from tests.oracle.compare import in_processes
 
@@ -23,13 +23,16 @@ CONTEXT = 500 * MIB
 """Of the stand-in."""
 HELD = 2 * MIB + SEGMENT + CONTEXT
 """By a process: segments of small and of large blocks, and the context."""
+WATTS, TICK_SECONDS = 400.0, 0.1
+"""Of the stand-in's energy counter: how fast it rises, and how often it moves."""
+PAUSE_SECONDS = 0.25
 USUAL: dict[str, Any] = {
     "process": (HELD, "process", CONTEXT),
     "foreign": 0,
     "throttled": ("software power cap",),
     "clock": 1_755_000_000,
     "temperature": 61,
-    "watts": 400.0,
+    "watts": WATTS,
     "joules": True,
     "default clock": 1_830_000_000,
     "set clock": 1_830_000_000,
@@ -68,9 +71,7 @@ def read(words: str) -> dict[str, Any]:
     gpu = open_device(device)
     kept = torch.empty(SEGMENT, dtype=torch.uint8, device=device)
     machine, environment = Cuda(device, gpu), read_environment(device)
-    state, before = machine.state(), machine.energy_joules()
-    time.sleep(0.25)
-    after = machine.energy_joules()
+    state, joules = machine.state(), gpu and _counts_energy(machine)
     del kept
     return {
         "process": read_process_memory(gpu, device),
@@ -79,13 +80,24 @@ def read(words: str) -> dict[str, Any]:
         "clock": state and state.sm_clock_hertz,
         "temperature": state and state.temperature_celsius,
         "watts": state and state.power_watts,
-        # 400 W for a quarter of a second, by a counter that moves ten times a second
-        "joules": gpu and (before is not None and after is not None and 40 <= after - before <= 160),
+        "joules": joules,
         "default clock": environment.default_clock_hertz,
         "set clock": environment.set_clock_hertz,
         "divided": environment.mig_mode,
         "driver": environment.driver_version,
     }
+
+
+def _counts_energy(machine: Cuda) -> bool:
+    """Whether the counter rises as it should, however long this process was kept waiting meanwhile."""
+    start = time.monotonic()
+    before = machine.energy_joules()
+    time.sleep(PAUSE_SECONDS)
+    after = machine.energy_joules()
+    seconds = time.monotonic() - start
+    if before is None or after is None:
+        return False
+    return WATTS * (PAUSE_SECONDS - TICK_SECONDS) <= after - before <= WATTS * (seconds + TICK_SECONDS)
 
 
 def main() -> int:

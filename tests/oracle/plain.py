@@ -81,6 +81,9 @@ class Block(nn.Module):
 class Auxiliary(nn.Module):
     """Local classifier, and decoder to the image before it was normalised."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, channels: int, *, decoder: bool) -> None:
         super().__init__()
         width, stride = WIDTHS[channels]
