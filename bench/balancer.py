@@ -126,13 +126,15 @@ class Balancer:
             BudgetError: nothing fits.
         """
         choose = self.least_overhead if least_overhead else self.fewest_modules
-        room = budget_bytes
-        while True:
-            found = self.simulate(choose(room))
-            if found.peak_bytes <= budget_bytes:
-                return found
+        found, room = self.simulate(choose(budget_bytes)), budget_bytes
+        while found.peak_bytes > budget_bytes:
             # The allocator takes more than the pieces: ask for as much less.
             room = min(room - 1, budget_bytes - (found.peak_bytes - (found.predicted_peak_bytes or 0)))
+            try:
+                found = self.simulate(choose(room))
+            except BudgetError:
+                return self._last_within(budget_bytes)
+        return found
 
     def place(self, split: Split) -> Case:
         """The case with this split, and with the best segments in its modules where they are to be placed."""
@@ -154,11 +156,24 @@ class Balancer:
         solution = choose(solution for solution in found if solution)
         if solution is not None:
             return solution
-        best = min((self.least_peak(count) for count in range(1, self.most + 1)), key=_rank_by_peak)
-        raise BudgetError(
+        best = self._least_peak_of_any()
+        raise self._refuse(budget_bytes, best.predicted_peak_bytes, best.split)
+
+    def _last_within(self, budget_bytes: int) -> Balanced:
+        """The split of least predicted peak, which may fit where the allocator adds less to it than to others."""
+        last = self.simulate(self._least_peak_of_any())
+        if last.peak_bytes > budget_bytes:
+            raise self._refuse(budget_bytes, last.peak_bytes, last.split)
+        return last
+
+    def _least_peak_of_any(self) -> Solution:
+        return min((self.least_peak(count) for count in range(1, self.most + 1)), key=_rank_by_peak)
+
+    def _refuse(self, budget_bytes: int, least_bytes: int, split: Split) -> BudgetError:
+        return BudgetError(
             f"no split of {self.case.network} under {self.case.method} fits into {budget_bytes:,} bytes; the least "
-            f"peak is {best.predicted_peak_bytes:,} bytes, with {best.split.module_count} modules",
-            best.predicted_peak_bytes,
+            f"peak is {least_bytes:,} bytes, with {split.module_count} modules",
+            least_bytes,
         )
 
     def _solvers_for(self, count: int) -> list[Solver]:

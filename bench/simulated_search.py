@@ -79,22 +79,27 @@ def search_counts(case: Case, model: Model | None = None, most: int = 6) -> Iter
         yield search_by_simulation(replace(case, module_count=count, split_policy="equal"), model, most)
 
 
-def search_within(case: Case, budget_bytes: int, model: Model | None = None) -> Balanced:
-    """The first of `search_counts` that fits.
+def search_within(
+    case: Case, budget_bytes: int, model: Model | None = None, *, least_overhead: bool = False
+) -> Balanced:
+    """The first of `search_counts` that fits, or of all that fit the one that adds least FLOPs.
 
     Raises:
         BudgetError: none does.
     """
-    best: Balanced | None = None
+    tried: list[Balanced] = []
     for found in search_counts(case, model):
-        if found.peak_bytes <= budget_bytes:
+        if found.peak_bytes <= budget_bytes and not least_overhead:
             return found
-        best = min(best or found, found, key=peak_of)
-    least = best.peak_bytes if best else 0
+        tried.append(found)
+    fitting = [found for found in tried if found.peak_bytes <= budget_bytes]
+    if fitting:
+        return min(fitting, key=lambda found: found.readings.theoretical_overhead or 0)
+    best = min(tried, key=peak_of)
     raise BudgetError(
         f"no split of {case.network} under {case.method} that was simulated fits into {budget_bytes:,} bytes; the "
-        f"least peak is {least:,} bytes, with {best.split.module_count if best else 0} modules",
-        least,
+        f"least peak is {best.peak_bytes:,} bytes, with {best.split.module_count} modules",
+        best.peak_bytes,
     )
 
 

@@ -93,6 +93,7 @@ def split(
         optimizer=optimizer,
     )
     from bench.balance import find_balancer  # noqa: PLC0415 - torch only once the case is right
+    from bench.simulated_search import search_within  # noqa: PLC0415
     from bench.simulator.model import read_model  # noqa: PLC0415
 
     model = read_model(device_profile, workspace=workspace)
@@ -100,28 +101,26 @@ def split(
         print_segments(case, model, figure, count=segments, budget_bytes=budget_bytes, as_json=as_json)
         return
     balancer = find_balancer(case, model)
-    if balancer is None:
-        _search(case, model, figure, count=count, budget_bytes=budget_bytes, as_json=as_json)
-    elif budget_bytes is not None:
-        found = balancer.verify_within(budget_bytes, least_overhead=least_overhead)
+    if budget_bytes is not None:
+        if balancer is None:
+            found = search_within(case, budget_bytes, model, least_overhead=least_overhead)
+        else:
+            found = balancer.verify_within(budget_bytes, least_overhead=least_overhead)
         print_one(case, found, balancer, figure, as_json=as_json, budget_bytes=budget_bytes)
+    elif balancer is None:
+        _search(case, model, figure, count=count, as_json=as_json)
     elif count is None:
         print_all(case, balancer, figure, as_json=as_json)
     else:
         print_one(case, balancer.verify(balancer.least_peak(count)), balancer, figure, as_json=as_json)
 
 
-def _search(
-    case: "Case", model: "Model", figure: Path | None, *, count: int | None, budget_bytes: int | None, as_json: bool
-) -> None:
-    """Answer by simulating splits one by one, where the method has no cost profile."""
-    from bench.simulated_search import search_by_simulation, search_counts, search_within  # noqa: PLC0415 - as above
+def _search(case: "Case", model: "Model", figure: Path | None, *, count: int | None, as_json: bool) -> None:
+    """The best of a few simulated splits into one number of modules, or into several."""
+    from bench.simulated_search import search_by_simulation, search_counts  # noqa: PLC0415 - as above
 
     if count is not None:
         print_one(case, search_by_simulation(case, model), None, figure, as_json=as_json)
-    elif budget_bytes is not None:
-        found = search_within(case, budget_bytes, model)
-        print_one(case, found, None, figure, as_json=as_json, budget_bytes=budget_bytes)
     else:
         console = Console(stderr=True)
         hidden = as_json or not console.is_terminal
