@@ -170,9 +170,14 @@ def hold(
             )
         finally:
             os.close(gate)
-        if mine and not shared:
-            _sign(descriptor)
-        yield descriptor if mine else None
+        alone = mine and not shared
+        if alone:
+            _sign(descriptor, f"pid {os.getpid()}")
+        try:
+            yield descriptor if mine else None
+        finally:
+            if alone:  # who shares it next does not sign
+                _sign(descriptor, "")
     finally:
         os.close(descriptor)
 
@@ -224,10 +229,10 @@ def _try_lock(descriptor: int, *, shared: bool) -> bool:
     return True
 
 
-def _sign(descriptor: int) -> None:
+def _sign(descriptor: int, holder: str) -> None:
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
+        os.pwrite(descriptor, holder.encode(), 0)
 
 
 def _read_holder(descriptor: int) -> str:

@@ -71,6 +71,22 @@ def test_who_waits_is_told_for_whom_and_gets_it_in_the_end():
         assert said == [f"waiting for GPU GPU-1: another run (pid {other.pid}) is measuring on it"]
 
 
+def test_who_let_go_is_not_named_as_the_one_who_is_waited_for():
+    with hold("cpu", wanted=lambda: True, tell=print):
+        pass
+    with holding("cpu", "shared") as other:
+        assert other.stdout.readline() == "held\n"
+        assert try_to_hold("cpu") == (False, [])
+        said = []
+
+        def tell(words):
+            said.append(words)
+            other.stdin.close()
+
+        with hold("cpu", wanted=lambda: True, tell=tell):
+            assert said == ["waiting for the CPU: another run is measuring on it"]
+
+
 def test_who_holds_a_device_again_and_again_lets_others_have_their_turn():
     turns, others = [], 0
 
