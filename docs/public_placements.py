@@ -25,6 +25,8 @@ from docs.tables import write_table
 from reports.units import format_gib
 
 FILE = Path(__file__).parents[1] / "results" / "reference" / "public" / "placements.json.gz"
+FIRST_ALIVE = 10**9
+"""Below the names of blocks that are alive at the start, above those of all that the events allocate."""
 
 
 class PlacedAllocator(CachingAllocator):
@@ -101,12 +103,14 @@ def _fill(allocator: PlacedAllocator, start: int, size: int, alive: list[list[in
     for address, block in [*((a * BLOCK_BYTES, b * BLOCK_BYTES) for a, b in alive), (start + size, 0)]:
         while at < address:
             gap = min(address - at, most)
-            names[-at // BLOCK_BYTES - 1] = -at // BLOCK_BYTES - 1
-            allocator.allocate(-at // BLOCK_BYTES - 1, gap)
+            name = -(at // BLOCK_BYTES) - 1
+            names[name] = name
+            allocator.allocate(name, gap)
             at += gap
         if block:
-            names[at // BLOCK_BYTES] = 10**9 + at // BLOCK_BYTES
-            allocator.allocate(10**9 + at // BLOCK_BYTES, block)
+            name = FIRST_ALIVE + at // BLOCK_BYTES
+            names[at // BLOCK_BYTES] = name
+            allocator.allocate(name, block)
             at += block
 
 
