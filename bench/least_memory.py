@@ -15,7 +15,7 @@ import torch
 from bench.environment import read_uuid
 from bench.isolate import Outcome, run_isolated
 from bench.isolated import Report
-from bench.passes.shared import open_device, read_process_memory
+from bench.passes.shared import ProcessMemory, as_readings, open_device, read_process_memory
 from bench.probes import memory
 from bench.probes.least_memory import find_least_limit
 from bench.probes.limits import Limits
@@ -45,8 +45,7 @@ class Trial:
     reserved_bytes: int
     device_bytes: int
     """Memory of the whole device."""
-    process: tuple[int, str, int] | None
-    """Memory of the process, how that is known, and what of it is not in the allocator's segments."""
+    process: ProcessMemory | None
     uuid: str | None
 
 
@@ -147,9 +146,7 @@ def measure_least_memory(
     return Readings(
         least_memory_bytes=least,
         least_memory_probes=tuple(probes),
-        device_process_bytes=trial.process[0] if trial.process else None,
-        device_process_source=trial.process[1] if trial.process else None,
-        context_bytes=trial.process[2] if trial.process else None,
+        **as_readings(trial.process),
         workspace="measured",
         device_uuid=trial.uuid,
         flags=tuple(_flag(least, probes)),

@@ -80,7 +80,7 @@ def describe_device(report: Report) -> dict[str, Any]:
             "python": environment.python_version,
         },
         "allocator": environment.allocator_settings or "",
-        "context_bytes": held[2] if held else None,
+        "context_bytes": held.context_bytes if held else None,
     }
 
 
@@ -110,10 +110,16 @@ def measure_workspaces(signatures: Sequence[ConvolutionSignature], report: Repor
 
 
 def measure_memory(case: Case, report: Report) -> dict[str, Peaks]:
-    """The CUDA allocator's peaks in the first and in the steady step of a case."""
+    """The CUDA allocator's peaks in the first and in the steady step of a case, the highest of all its rounds."""
     device = torch.device("cuda", 0)
     report("memory")
-    return _measure_rounds(case, device)
+    peaks: dict[str, Peaks] = {"first": {}, "steady": {}}
+    for number in range(count_rounds(case)):
+        found = measure_peaks(build_training(case, device, training_round=number).step, device)
+        for step, each in zip(peaks, found, strict=True):
+            keep_highest(peaks[step], {kind: each[kind] for kind in KINDS})
+        empty(device)  # the next round begins as in a new process
+    return peaks
 
 
 def simulate_truth(truth: GroundTruth, report: Report) -> list[dict[str, Peaks]]:
@@ -128,15 +134,4 @@ def _simulate_true(case: Case, model: Model, report: Report) -> dict[str, Peaks]
         for step, peak in (("first", one.simulation.first), ("steady", one.simulation.steady)):
             if peak is not None:
                 keep_highest(peaks.setdefault(step, {}), {kind: getattr(peak, f"{kind}_bytes") for kind in KINDS})
-    return peaks
-
-
-def _measure_rounds(case: Case, device: torch.device) -> dict[str, Peaks]:
-    """The allocator's peaks in the first and in the steady step, highest of all rounds of the case."""
-    peaks: dict[str, Peaks] = {"first": {}, "steady": {}}
-    for number in range(count_rounds(case)):
-        found = measure_peaks(build_training(case, device, training_round=number).step, device)
-        for step, each in zip(peaks, found, strict=True):
-            keep_highest(peaks[step], {kind: each[kind] for kind in KINDS})
-        empty(device)  # the next round begins as in a new process
     return peaks

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.environment import read_uuid
-from bench.passes.shared import Pass, read_process_memory
+from bench.passes.shared import Pass, ProcessMemory, as_readings, read_process_memory
 from bench.probes import memory
 from bench.probes.validity import Watched
 from bench.training import build_training, count_rounds
@@ -21,7 +21,7 @@ def measure_memory(run: Pass) -> dict[str, Any]:
 def _measure_cuda_memory(run: Pass) -> dict[str, Any]:
     device = run.device
     peaks: dict[str, memory.Peaks] = {"first": {}, "steady": {}, "emptied": {}}
-    told: tuple[int, str, int] | None = None
+    held: ProcessMemory | None = None
     counted, seconds = 0, 0.0
     for number in range(count_rounds(run.case)):
         run.phases.begin("memory")
@@ -31,8 +31,8 @@ def _measure_cuda_memory(run: Pass) -> dict[str, Any]:
         emptied = memory.measure_emptied_peaks(step, device)
         for kind, found in zip(peaks, (first, steady, emptied), strict=True):
             memory.keep_highest(peaks[kind], found)
-        process = read_process_memory(run.gpu, device)
-        told = process if process and (told is None or process[0] > told[0]) else told
+        now = read_process_memory(run.gpu, device)
+        held = max((one for one in (held, now) if one), key=lambda one: one.device_process_bytes, default=None)
         watched.check()
         counted, seconds = counted + watched.steps_counted, seconds + watched.first_seconds
         del watched
@@ -47,9 +47,7 @@ def _measure_cuda_memory(run: Pass) -> dict[str, Any]:
         "peak_inactive_split_bytes": peaks["emptied"]["inactive_split"],
         "allocation_retry_count": retries,
         "peak_pinned_bytes": memory.read_pinned_peak(),
-        "device_process_bytes": told[0] if told else None,
-        "device_process_source": told[1] if told else None,
-        "context_bytes": told[2] if told else None,
+        **as_readings(held),
         "peak_resident_bytes": memory.read_resident_peak(),
         "workspace": "measured",
         "first_step_seconds": seconds,

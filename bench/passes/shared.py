@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -84,7 +85,22 @@ def open_device(device: torch.device) -> Gpu | None:
     return replace(found, earlier_processes=frozenset(), earlier_used_bytes=None)
 
 
-def read_process_memory(gpu: Gpu | None, device: torch.device) -> tuple[int, str, int] | None:
-    """Bytes the process holds on the device, how that is known, and what of it is not in the allocator's segments."""
+class ProcessMemory(NamedTuple):
+    """What this process holds on its device, by the names of `Readings`."""
+
+    device_process_bytes: int
+    device_process_source: str
+    """How that is known: `process` or `device`, as `Gpu.process_memory` says."""
+    context_bytes: int
+    """What of it is not in the allocator's segments."""
+
+
+def read_process_memory(gpu: Gpu | None, device: torch.device) -> ProcessMemory | None:
+    """What NVML says that this process holds now; None where it says nothing."""
     told = gpu.process_memory() if gpu else None
-    return None if told is None else (*told, told[0] - torch.cuda.memory_reserved(device))
+    return None if told is None else ProcessMemory(*told, told[0] - torch.cuda.memory_reserved(device))
+
+
+def as_readings(held: ProcessMemory | None) -> dict[str, Any]:
+    """Memory of the process as fields of `Readings`."""
+    return held._asdict() if held else dict.fromkeys(ProcessMemory._fields)

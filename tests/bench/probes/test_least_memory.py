@@ -5,6 +5,7 @@ import pytest
 from bench.cases import make_case
 from bench.isolate import Outcome
 from bench.least_memory import Trial, measure_least_memory
+from bench.passes.shared import ProcessMemory
 from bench.probes.least_memory import find_least_limit
 from bench.simulator.allocator import MIB, parse_settings
 from bench.simulator.least_memory import find_least_memory
@@ -107,7 +108,8 @@ def measure(rule, guess=17 * STEP, **free):
             return Outcome(status="out_of_memory", phase="training step", message="CUDA out of memory", seconds=1.0)
         trial = Trial(
             step_seconds=(0.5 if limit else 0.4,) * 7, retry_count=3 if limit else 0, allocated_bytes=10 * STEP,
-            reserved_bytes=30 * STEP, device_bytes=MOST, process=(40 * STEP, "process", 10 * STEP), uuid="u",
+            reserved_bytes=30 * STEP, device_bytes=MOST, process=ProcessMemory(40 * STEP, "process", 10 * STEP),
+            uuid="u",
         )  # fmt: skip
         return Outcome(**{"status": "ok", "result": trial, "seconds": 1.0} | free)
 
