@@ -21,6 +21,8 @@ PLANTED = {("measured", "step"): "tests.bench.planted:measure"}
 GPU = Device(kind="cuda", place="cuda:0", key="GPU-0", variables={"CUDA_VISIBLE_DEVICES": "0"}, environment=ENVIRONMENT)
 """Its processes are new interpreters, which start within milliseconds because nothing there imports torch."""
 JOB = Job(case=make_case(method="e2e", network="cifar_resnet8@8", batch_size=4), provenance="measured", device="cuda")
+LONG_ENOUGH = 4.0
+"""Seconds in which such a process comes to what it does, on a busy machine too."""
 
 
 def attempt_planted(name, file, **options):
@@ -67,17 +69,17 @@ def test_a_fault_is_a_row_with_phase_and_message(name, status, message, file):
 
 
 def test_a_case_past_its_time_limit_is_a_row(file):
-    row = attempt_planted("hang", file, time_limit=0.8)
+    row = attempt_planted("hang", file, time_limit=LONG_ENOUGH)
     assert (row.status, row.phase) == ("timeout", "measure")
-    assert row.message.startswith("stopped after the time limit of 0.8 s, in hang")
+    assert row.message.startswith(f"stopped after the time limit of {LONG_ENOUGH:g} s, in hang")
 
 
 def test_a_compiled_case_has_longer(file, monkeypatch):
-    monkeypatch.setattr("bench.attempt.COMPILE_SECONDS", 0.5)
+    monkeypatch.setattr("bench.attempt.COMPILE_SECONDS", LONG_ENOUGH)
     job = replace(JOB, case=replace(JOB.case, compile="default"))
-    settings = replace(SETTINGS, data_root=json.dumps({"1": "hang"}), time_limit=0.8)
+    settings = replace(SETTINGS, data_root=json.dumps({"1": "hang"}), time_limit=0.5)
     row = attempt(job, ENVIRONMENT, GPU, file, settings, held=(), functions=PLANTED)
-    assert row.message.startswith("stopped after the time limit of 1.3 s, in hang")
+    assert row.message.startswith(f"stopped after the time limit of {LONG_ENOUGH + 0.5:g} s, in hang")
 
 
 def test_a_process_that_crashes_behind_its_row_is_finished(file):
@@ -143,7 +145,7 @@ def test_every_case_is_simulated_and_measured_in_a_real_process(tmp_path, monkey
     assert len(measured.step_seconds) == len(measured.reference_step_seconds) >= 2
     assert min(*measured.step_seconds, *measured.inference_seconds) > 0
     assert measured.last_loss != measured.first_loss
-    assert read_runs(tmp_path / "out") == rows
+    assert sorted(map(repr, read_runs(tmp_path / "out"))) == sorted(map(repr, rows))  # simulations end in any order
 
 
 def test_a_case_that_does_not_fit_is_out_of_memory_for_real(file):
