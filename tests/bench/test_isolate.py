@@ -110,9 +110,9 @@ def test_a_crash_is_an_outcome_that_says_where(variables):
 
 
 def test_a_hang_is_stopped_at_the_time_limit_together_with_its_children(tmp_path):
-    outcome = run("sleep_with_child", str(tmp_path), time_limit=1.0)
+    outcome = run("sleep_with_child", str(tmp_path), time_limit=4.0)  # it starts within, on a busy machine too
     assert (outcome.status, outcome.phase) == ("timeout", "sleeping with a child")
-    assert outcome.message.startswith("stopped after the time limit of 1 s, in sleep_with_child (bench/planted.py, ")
+    assert outcome.message.startswith("stopped after the time limit of 4 s, in sleep_with_child (bench/planted.py, ")
     for name in ("self", "child"):
         pid = int((tmp_path / name).read_text())
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
@@ -128,7 +128,7 @@ def test_a_process_without_heartbeat_is_told_from_a_slow_one(name, place):
 
 
 def test_a_slow_process_with_a_heartbeat_is_left_alone():
-    assert run("sleep", 1.5, silence_limit=0.8).status == "ok"
+    assert run("sleep", 3.0, silence_limit=2.0).status == "ok"
 
 
 def test_a_leak_is_out_of_memory_and_not_a_kill():
