@@ -34,6 +34,7 @@ def time_inference(run: Pass) -> dict[str, Any]:
         images = _images(run.case, batch_size, run.device)
         calls = [partial(infer, images) for infer in (method, reference)]
         samples[batch_size] = time_pairs(calls[0], calls[1], limits, run.machine)
+        run.flags |= dict.fromkeys(samples[batch_size].flags)
     whole, single = samples[run.case.batch_size], samples[1]
     return {
         "inference_seconds": whole.seconds,

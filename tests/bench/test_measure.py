@@ -7,10 +7,12 @@ import torch
 
 from bench.cases import make_case
 from bench.measure import measure
+from bench.passes import inference
 from bench.passes.memory import measure_resident
 from bench.passes.shared import Pass, Phases
 from bench.probes.cpu_load import BUSY
 from bench.probes.limits import Limits
+from bench.probes.timing import time_pairs
 from bench.probes.validity import InvalidTrainingError
 from bench.training import Training
 from methods.engine import StepResult, TrainingNetwork
@@ -67,6 +69,13 @@ def test_the_resident_set_grows_with_the_batch():
 
 def _pass(case):
     return Pass(case, torch.device("cpu"), LIMITS, Phases(lambda _: None), None, {})
+
+
+def test_what_makes_inference_suspicious_is_flagged_too(monkeypatch):
+    monkeypatch.setattr(inference, "time_pairs", lambda *args: replace(time_pairs(*args), flags=("throttled",)))
+    one = _pass(case_of())
+    inference.time_inference(one)
+    assert list(one.flags) == ["throttled"]
 
 
 def test_a_method_that_trains_nothing_fails(monkeypatch):
