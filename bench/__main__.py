@@ -17,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode="markdown",  # rich's own would take the [contrast] of a spec for a style
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("methods")(listings.list_methods)

@@ -30,7 +30,7 @@ RATIO_TOLERANCE = 0.01
 """Growth of a ratio that is let pass where another torch is compared: kernels and temporaries differ a little."""
 
 BaselineFile = Annotated[Path | None, typer.Option(help="Baseline file; by default results/baselines/SUITE.json.")]
-TimeLimit = Annotated[float, typer.Option(min=1, help="Seconds after which a case is stopped.")]
+TimeLimit = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="After which a case is stopped.")]
 
 
 def check(

@@ -38,7 +38,7 @@ PluginFiles = Annotated[
         metavar="FILE",
         callback=_add_plugins,
         is_eager=True,
-        help="Python file with methods of your own (docs/adding-a-method.md); may be given again.",
+        help="Python file with methods of your own; may be given again.",
     ),
 ]
 """Read before any other option, and by nothing else: methods are in the registry from then on."""

@@ -62,7 +62,10 @@ def run(
         Device, typer.Option(help="Where steps are measured; auto takes a GPU where there is one.")
     ] = Device.AUTO,
     time_limit: Annotated[
-        float, typer.Option(min=1, max=1e8, help="Seconds after which a case is stopped; compiled ones have 900 more.")
+        float,
+        typer.Option(
+            min=1, max=1e8, metavar="SECONDS", help="After which a case is stopped; compiled ones have 900 more."
+        ),
     ] = 300.0,
     cpu_batch: Annotated[
         int | None, typer.Option(help="Images per step where a CPU is timed; the suite's by default.")
@@ -73,7 +76,10 @@ def run(
     data_root: Annotated[Path | None, typer.Option(help="Folder with the dataset's files.")] = None,
     measure: Annotated[
         What,
-        typer.Option(help="step: memory, time and inference; least-memory: the least that still trains, on a GPU."),
+        typer.Option(
+            metavar="WHAT",
+            help="step: memory, time and inference; least-memory: the least that still trains, on a GPU.",
+        ),
     ] = What.STEP,
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16 or float16 by autocast; of all cases.", show_default=False)
@@ -104,7 +110,11 @@ def run(
     ] = False,
     retry: Annotated[
         list[Retry] | None,
-        typer.Option(help="Make the rows of this outcome again too; may be given again.", show_default=False),
+        typer.Option(
+            metavar="OUTCOME",
+            help="Make these rows again: failed, timeout, out_of_memory or all; may be given again.",
+            show_default=False,
+        ),
     ] = None,
     _plugin: PluginFiles = None,
 ) -> None:

@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 def split(
     network: Annotated[str, typer.Argument(help="Backbone; see `peakbench networks`.", show_default=False)],
-    method: Annotated[str, typer.Option(help="Method spec, such as dgl or 'infopro[softmax]'.")] = "infopro[softmax]",
+    method: Annotated[str, typer.Option(help="Method spec; see `peakbench methods`.")] = "infopro[softmax]",
     modules: Annotated[str, typer.Option(help="K, the number of local modules, or all.")] = "all",
     budget: Annotated[str | None, typer.Option(help="Most memory, such as 4GiB: the fewest modules that fit.")] = None,
     least_overhead: Annotated[
         bool, typer.Option("--least-overhead", help="With --budget: any number of modules, the least added FLOPs.")
     ] = False,
     segments: Annotated[
-        int | None, typer.Option(min=1, help="With --method checkpoint: how many segments; any number by default.")
+        int | None,
+        typer.Option(min=1, metavar="COUNT", help="With --method checkpoint: how many; any number by default."),
     ] = None,
     dataset: options.Dataset = None,
     batch: options.Batch = 1024,

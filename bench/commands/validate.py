@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 def validate(
     suite: Annotated[str, typer.Argument(help="Suite whose cases are compared.")] = "smoke",
     out: Annotated[Path | None, typer.Option(help="Keep what the device said as ground truth (JSON).")] = None,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds after which a case is stopped.")] = 300.0,
-    total_limit: Annotated[float, typer.Option(min=0, help="Seconds after which no case is begun.")] = math.inf,
+    time_limit: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="After which a case is stopped.")] = 300.0,
+    total_limit: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="After which no case is begun.")
+    ] = math.inf,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     _plugin: PluginFiles = None,
 ) -> None:
