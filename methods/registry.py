@@ -143,7 +143,8 @@ def _find(name: str, methods: Mapping[str, Method]) -> Method:
         return methods[name]
     close = get_close_matches(name, methods, n=1, cutoff=0.6)
     hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(methods)}"
-    raise SpecError("; ".join([f"unknown method '{name}': {hint}", *plugin_problems()]))
+    own = "a method of your own needs --plugin FILE"
+    raise SpecError("; ".join([f"unknown method '{name}': {hint}", *([] if close else [own]), *plugin_problems()]))
 
 
 def _check_place(method: Method, place: int, parts: Parts, text: str, methods: Mapping[str, Method]) -> None:

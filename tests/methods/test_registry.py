@@ -58,6 +58,7 @@ def test_a_spec_gives_the_parts_of_its_method_and_a_canonical_form(text, canonic
     [
         ("infpro", "unknown method 'infpro': did you mean 'infopro'?"),
         ("xyz", "unknown method 'xyz': there are e2e, checkpoint"),
+        ("xyz", "a method of your own needs --plugin FILE"),
         ("infopro[contast]", "infopro: loss is softmax|contrast, not 'contast'; did you mean 'contrast'?"),
         ("contsup[M9]", "contsup: context is R0|E|R<n>|R<n>E|M1R1E|M2R1E, not 'M9'"),
         ("dgl[width=2]", "method 'dgl' has no option 'width'; it has head, widen, step"),
