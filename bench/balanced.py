@@ -10,6 +10,8 @@ from bench.simulator.simulate import Simulation, simulate_case
 from bench.workloads.networks import network_for
 from methods.registry import read_spec
 from partition import Split
+from partition.solve import BudgetError
+from reports.units import memory_unit
 from results.record import Case, Readings
 
 Proof = Literal["bound", "enumeration"]
@@ -63,6 +65,19 @@ def simulate_split(
         readings=readings,
         simulation=simulation,
         unit_names=network.unit_names,
+    )
+
+
+def no_room(what: str, budget_bytes: int, least_bytes: int, count: int, piece: str) -> BudgetError:
+    """What to raise where `what`, "no split of ...", fits into a budget; `count` pieces have the least peak."""
+    units = (memory_unit(budget_bytes), memory_unit(least_bytes))
+    budget, least = (
+        f"{show(size)} {unit}" for (unit, show), size in zip(units, (budget_bytes, least_bytes), strict=True)
+    )
+    return BudgetError(
+        f"{what} fits into {budget} ({budget_bytes:,} bytes); the least peak is {least} ({least_bytes:,} bytes), with "
+        f"{count} {piece}{'s' if count > 1 else ''}: allow more memory or take a smaller batch",
+        least_bytes,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from heapq import merge
 
-from bench.balanced import Balanced, peak_of, simulate_split
+from bench.balanced import Balanced, no_room, peak_of, simulate_split
 from bench.cost_profile import Kinds, Profiler
 from bench.segments import with_segments
 from bench.simulator.model import Model, read_model
@@ -170,11 +170,8 @@ class Balancer:
         return min((self.least_peak(count) for count in range(1, self.most + 1)), key=_rank_by_peak)
 
     def _refuse(self, budget_bytes: int, least_bytes: int, split: Split) -> BudgetError:
-        return BudgetError(
-            f"no split of {self.case.network} under {self.case.method} fits into {budget_bytes:,} bytes; the least "
-            f"peak is {least_bytes:,} bytes, with {split.module_count} modules",
-            least_bytes,
-        )
+        what = f"no split of {self.case.network} under {self.case.method}"
+        return no_room(what, budget_bytes, least_bytes, split.module_count, "module")
 
     def _solvers_for(self, count: int) -> list[Solver]:
         """Solvers that together know every split into `count` modules.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isqrt
 
+from bench.balanced import no_room
 from bench.cost_profile import Profiler
 from bench.highest import by_run, highest_points
 from bench.simulator.model import Model, read_model
@@ -101,11 +102,9 @@ class Placer:
             return self._graph[0].least_overhead(budget_bytes)
         except BudgetError as error:
             best = self.least_peak()
-            raise BudgetError(
-                f"no checkpointed segments of {self.case.network} fit into {budget_bytes:,} bytes; the least peak is "
-                f"{best.predicted_peak_bytes:,} bytes, with {best.split.module_count} segments",
-                error.nearest_bytes,
-            ) from error
+            what = f"no choice of checkpointed segments of {self.case.network}"
+            count = best.split.module_count
+            raise no_room(what, budget_bytes, best.predicted_peak_bytes, count, "segment") from error
 
     def runs(self, solution: Solution) -> Runs:
         """The runs of a solution."""
@@ -155,11 +154,8 @@ def search_segments(
         return best
     fitting = [placed for placed in tried if placed.peak_bytes <= budget_bytes]
     if not fitting:
-        raise BudgetError(
-            f"no equal segments of {case.network} fit into {budget_bytes:,} bytes; the least peak is "
-            f"{best.peak_bytes:,} bytes, with {len(best.runs)} segments",
-            best.peak_bytes,
-        )
+        what = f"no number of equal segments of {case.network}"
+        raise no_room(what, budget_bytes, best.peak_bytes, len(best.runs), "segment")
     return min(fitting, key=lambda placed: placed.readings.theoretical_overhead or 0)
 
 

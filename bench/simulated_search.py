@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from bench.balanced import Balanced, peak_of, simulate_split
+from bench.balanced import Balanced, no_room, peak_of, simulate_split
 from bench.balancer import TRIED, Balancer
 from bench.cost_profile import bounding_method
 from bench.segments import with_segments
@@ -21,7 +21,7 @@ from bench.workloads.networks import get_network, network_for
 from methods.registry import read_spec
 from partition import Split
 from partition.runs import BALANCED
-from partition.solve import BudgetError, Solution
+from partition.solve import Solution
 from results.record import Case
 
 MOST = 24
@@ -96,11 +96,8 @@ def search_within(
     if fitting:
         return min(fitting, key=lambda found: found.readings.theoretical_overhead or 0)
     best = min(tried, key=peak_of)
-    raise BudgetError(
-        f"no split of {case.network} under {case.method} that was simulated fits into {budget_bytes:,} bytes; the "
-        f"least peak is {best.peak_bytes:,} bytes, with {best.split.module_count} modules",
-        best.peak_bytes,
-    )
+    what = f"no split of {case.network} under {case.method} that was simulated"
+    raise no_room(what, budget_bytes, best.peak_bytes, best.split.module_count, "module")
 
 
 def place_segments_by_simulation(case: Case, model: Model) -> Case:

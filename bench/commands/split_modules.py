@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from results.record import Case
 
 BAR_WIDTH = 40
+FAR = 2
+"""A bound below the peak by this factor is what all splits hold throughout: the distance to it says nothing."""
 BARS = {"activations": "█", "auxiliary": "▓", "context": "▒", "transient": "░"}
 """What a module's bar is made of; the rest of its memory is held all through the step or left by earlier modules."""
 
@@ -112,13 +114,18 @@ def _print_facts(facts: dict[str, Any], modules: "list[Counter[str]]") -> None:
         style="bold",
         highlight=False,
         markup=False,
+        soft_wrap=True,  # a spec with placed segments is long, and copied from here
     )
-    above = "the best of those simulated; no lower bound is known"
-    if bound is not None:
-        above = f"{format_change(peak / bound - 1)} of the lower bound, {show(bound)} {unit}"
-    proof = {"bound": "optimal: the lower bound", "enumeration": f"optimal: all below simulated; {above}"}.get(
-        facts["proof"], above
-    )
+    if bound is None:
+        above = "the best of those simulated; no lower bound is known"
+    elif peak < FAR * bound:
+        above = f"{format_percent(peak / bound - 1)} above the lower bound, {show(bound)} {unit}"
+    else:
+        above = f"the best of those simulated; the lower bound that is known, {show(bound)} {unit}, says little"
+    proof = {
+        "bound": "optimal: the lower bound",
+        "enumeration": f"optimal: all that may be below were simulated; {above}",
+    }.get(facts["proof"], above)
     if facts["budget_bytes"] is not None:
         proof = f"within {show(facts['budget_bytes'])} {unit}"
     lines = Table(box=None, pad_edge=False, show_header=False)

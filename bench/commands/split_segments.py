@@ -133,7 +133,7 @@ def _print(facts: dict[str, Any], placed: "Placed") -> None:
     elif bound is None:
         proof = "the best of equal segments; no lower bound is known"
     else:
-        proof = f"{format_change(peak / bound - 1)} of the lower bound ({show(bound)} {unit})"
+        proof = f"{format_percent(peak / bound - 1)} above the lower bound, {show(bound)} {unit}"
     lines = Table(box=None, pad_edge=False, show_header=False)
     kept = ", k: activations kept" if any(facts["segment_kept"]) else ""
     lines.add_row("[bold]segments[/bold]", f"{len(placed.runs)}: {write_runs(placed.runs)}{kept}")

@@ -233,6 +233,12 @@ def test_what_has_no_profile_has_a_curve_and_budgets_by_simulation(run):
     assert found["split_sizes"] == first["split_sizes"]
 
 
+def test_a_bound_that_says_nothing_is_not_measured_against(run):
+    shown = " ".join(run("--method", "mlm[forwards=repeat]", "--modules", "2").stdout.split())
+    assert "the best of those simulated; the lower bound that is known" in shown
+    assert "above the lower bound" not in shown
+
+
 @pytest.mark.parametrize("method", ["asy_infopro", "greedy_plus"])
 def test_rounds_and_deepened_backbones_are_searched_without_a_bound(method):
     case = make_case(method=method, network="cifar_resnet8", module_count=2, batch_size=16)
@@ -250,14 +256,14 @@ def test_rounds_and_deepened_backbones_are_searched_without_a_bound(method):
         (["--segments", "3"], "--segments goes with --method checkpoint"),
         (
             ["--method", "checkpoint", "--budget", "1MiB"],
-            "no checkpointed segments of cifar_resnet14 fit into",
+            "no choice of checkpointed segments of cifar_resnet14 fits into",
         ),
         (["--modules", "few"], "--modules is a whole number or 'all', not 'few'"),
         (["--modules", "8"], "too few units for the modules (units: 7, modules: 8)"),
         (["--modules", "2", "--budget", "1GiB"], "a budget decides the number of modules"),
         (["--least-overhead"], "--least-overhead needs a --budget"),
-        (["--budget", "1MiB"], "fits into 1,048,576 bytes; the least peak is"),
-        (["--method", "mlm[forwards=repeat]", "--budget", "1MiB"], "that was simulated fits into 1,048,576 bytes"),
+        (["--budget", "1MiB"], "fits into 1.0 MiB (1,048,576 bytes); the least peak is"),
+        (["--method", "mlm[forwards=repeat]", "--budget", "1MiB"], "that was simulated fits into 1.0 MiB"),
     ],
 )
 def test_a_mistake_is_explained(arguments, message, run):
