@@ -77,8 +77,8 @@ def fit(
     left = device_bytes - (read_bytes(context) or 0)
     if left <= 0:
         raise CaseError(
-            f"the context takes all the memory ({context} of {memory or device_profile}): raise --memory or lower "
-            "--context"
+            f"the context takes all the memory (context: {context}, memory: {memory or device_profile}; a number "
+            "without a unit is bytes): raise --memory or lower --context"
         )
     largest = batch.strip() == LARGEST
     if not largest and not batch.strip().isdecimal():
@@ -215,11 +215,16 @@ def _print(rows: list[Row], problems: dict[Case, str], device: "Device", device_
     console.print(table, highlight=False)
     for refused, why in problems.items():
         console.print(f"{refused.label}: not simulated, {why}", style="yellow", highlight=False, markup=False)
+    if not largest and not any(row.fit.fits for row in rows):
+        console.print("Nothing fits: --batch largest finds the largest batch of each that does.", highlight=False)
+    unknown = any(row.fit.least_memory_bytes is None for row in rows)
     console.print(
         f"Needs: least memory of allocator segments with which three steps run, of {format_gib(device.memory_bytes)} "
         f"GiB beside the CUDA context; simulated for {device.profile}, convolution workspaces: {device.workspace}. "
         "Tight: only after cached memory went back to the device, which is slow. Extra FLOPs of a training step over "
-        "end-to-end backprop foretell its slowdown. 1 GiB = 2^30 bytes.",
+        "end-to-end backprop foretell its slowdown. 1 GiB = 2^30 bytes."
+        + " -: more than that device has, or allocator settings that rule such a number out."
+        * unknown,
         style="dim",
         highlight=False,
     )

@@ -89,7 +89,7 @@ def simulate(
         parts |= {"peak_holders_by_unit": held, "retries": _list_retries(simulation)}
         typer.echo(json.dumps(measurement.to_row() | parts, indent=2))
     else:
-        _print(measurement, simulation, rounds)
+        _print(measurement, simulation, rounds, limit_bytes)
 
 
 def read_bytes(text: str | None) -> int | None:
@@ -133,7 +133,7 @@ def _simulate(case: Case, model: "Model") -> "tuple[Measurement, Simulation, lis
     return measurement, simulation, [one.readings for one in rounds]
 
 
-def _print(measurement: Measurement, simulation: "Simulation", rounds: list[Readings]) -> None:
+def _print(measurement: Measurement, simulation: "Simulation", rounds: list[Readings], limit_bytes: int | None) -> None:
     from reports.units import format_gib, format_percent  # noqa: PLC0415
 
     case, readings = measurement.case, measurement.readings
@@ -158,6 +158,7 @@ def _print(measurement: Measurement, simulation: "Simulation", rounds: list[Read
         ("peak is at", simulation.peak_place or "-"),
         ("", f"in {simulation.peak.operator}" if simulation.peak and simulation.peak.operator else ""),
         ("least memory", f"{format_gib(readings.least_memory_bytes)} GiB of segments still train"),
+        ("limit", "" if limit_bytes is None or simulation.failure else f"{format_gib(limit_bytes)} GiB is enough"),
         *_describe_retries(simulation),
         ("parameters", f"{readings.parameter_count:,} trained, {readings.deployed_parameter_count:,} deployed"),
         ("multiply-adds", f"{training:,.1f} G a training step, {inference:,.1f} G an inference batch"),

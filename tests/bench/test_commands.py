@@ -109,6 +109,19 @@ def test_simulate_says_whether_a_limit_is_enough(peakbench):
     assert record["peak_allocated_bytes"] is None
 
 
+def test_simulate_says_that_a_limit_is_enough(peakbench):
+    shown = peakbench("simulate", "e2e", "--network", "resnet32", "--batch", "64", "--limit", "1GiB").stdout
+    assert "1.00 GiB is enough" in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "spec"),
+    [("simulate", "infopro[contrast]"), ("split", "dgl+checkpoint[balanced]"), ("fit", "[softmax]")],
+)
+def test_help_shows_the_brackets_of_specs(command, spec, peakbench):
+    assert spec in peakbench(command, "--help").stdout
+
+
 def test_simulate_draws_a_timeline_and_writes_its_numbers(tmp_path, peakbench):
     picture = tmp_path / "step.png"
     done = peakbench("simulate", "dgl", "--network", "resnet32", "--modules", "4", "--batch", "64", "--json",
