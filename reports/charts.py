@@ -20,6 +20,8 @@ MOST_TICKS = 8
 """Counts on an axis; of more only powers of two are written."""
 WORDS_SIZE = 6.5
 """Points of type of the words beside a point."""
+SHORT = 5
+"""A logarithmic axis over less than this factor would have one number or none at 1, 2 and 5."""
 
 
 def draw_chart(kind: Kind, panels: Sequence[Panel], path: Path) -> None:
@@ -122,10 +124,11 @@ def _draw_points(axes: "Axes", kind: Kind, panel: Panel) -> None:
 
 
 def _label_log(axis: "Axis") -> None:
-    """Plain numbers at 1, 2, 5 of every decade."""
+    """Plain numbers at 1, 2, 5 of every decade; at every digit where the axis spans less."""
     from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415 - slow to import
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > SHORT * low else range(1, 10)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter("{x:g}")
 
