@@ -92,7 +92,9 @@ def read_baseline(path: Path) -> Baseline:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise BaselineError(f"there is no baseline {path}: make it with `peakbench baseline update SUITE`") from None
+        raise BaselineError(
+            f"there is no baseline {path}: make it with `peakbench baseline update SUITE --baseline {path}`"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BaselineError(f"cannot read baseline {path}: {error}") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:

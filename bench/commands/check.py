@@ -60,13 +60,10 @@ def check(
 
     Example:  peakbench check --baseline memory.json --tolerance 1% --anchor memory-v1.json
     """
-    from bench.check import CheckError  # noqa: PLC0415 - as in run
-    from reports.changes import explain_basis, summarise, to_lines, to_markdown  # noqa: PLC0415
+    from reports.changes import explain_basis, summarise, to_lines, to_markdown  # noqa: PLC0415 - as in run
     from reports.exports import to_bencher, to_github_benchmark  # noqa: PLC0415
 
-    if suite is None and baseline is None:
-        raise CheckError("name a suite or its baseline file: peakbench check smoke")
-    path = baseline or FOLDER / f"{_stem(suite or '')}.json"
+    path = _find_baseline(suite, baseline)
     kept = {"baseline": (path, read_baseline(path), tolerance)}
     if anchor is not None:
         kept["anchor"] = (anchor, read_baseline(anchor), anchor_tolerance)
@@ -124,6 +121,16 @@ def update(
     _print([f"{path}: {len(now.entries)} cases"])
 
 
+def _find_baseline(suite: str | None, baseline: Path | None) -> Path:
+    from bench.check import CheckError  # noqa: PLC0415 - as in run
+
+    if suite is not None:
+        load_suite(suite)  # a wrong name is said before its baseline is missed
+    elif baseline is None:
+        raise CheckError("name a suite or its baseline file: peakbench check smoke")
+    return baseline or FOLDER / f"{_stem(suite or '')}.json"
+
+
 def _stem(suite: str) -> str:
     return Path(suite).stem if suite.endswith(".toml") else suite
 
@@ -146,7 +153,10 @@ def _read_tolerance(text: str | None, *, exact: bool) -> Tolerance:
             return Tolerance(fraction=float(text[:-1]) / 100)
         except ValueError:
             pass
-    return Tolerance(bytes=read_bytes(text) or 0)
+    try:
+        return Tolerance(bytes=read_bytes(text) or 0)
+    except CaseError as error:
+        raise CaseError(f"cannot read the tolerance '{text}': write 2%, 4MiB or bytes") from error
 
 
 def _write(path: Path, text: str, mode: Literal["w", "a"] = "w") -> None:

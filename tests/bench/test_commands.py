@@ -162,6 +162,7 @@ def test_simulate_draws_a_timeline_and_writes_its_numbers(tmp_path, peakbench):
         (["run", "smoke", "--device", "cuda"], "this machine has no usable GPU"),
         (["report", "memory", "--run", "/nowhere"], "/nowhere"),
         (["report", "memry", "--run", "."], "unknown report 'memry'"),
+        (["check", "smoky"], "unknown suite 'smoky': did you mean 'smoke'?"),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
 )
