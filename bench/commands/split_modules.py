@@ -143,12 +143,13 @@ def _print_facts(facts: dict[str, Any], modules: "list[Counter[str]]") -> None:
     table = Table("module", "units", unit, "", box=None, pad_edge=False, header_style="bold")
     table.columns[2].justify = "right"
     for number, (size, parts) in enumerate(zip(facts["split_sizes"], modules, strict=True), start=1):
-        table.add_row(str(number), str(size), show(sum(parts.values())), _bar(parts, peak))
+        table.add_row(str(number), str(size), show(sum(parts.values()) or None), _bar(parts, peak))
     console.print(table, highlight=False)
     legend = " ".join(f"{bar} {name}" for name, bar in BARS.items())
     console.print(f"{legend} · held by all of the step or left by earlier modules", style="dim", highlight=False)
     if facts["training_round"] is not None:
-        words = f"Modules are trained in rounds: the peak and the bars are those of round {facts['training_round']}."
+        shown = f"the peak and the bars are those of round {facts['training_round']}; -: no part in it"
+        words = f"Modules are trained in rounds: {shown}."
         console.print(words, style="dim", highlight=False)
     console.print(
         f"Each module's highest point, simulated; convolution workspaces: {facts['workspace']}. 1 GiB = 2^30 bytes.",
