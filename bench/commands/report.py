@@ -49,12 +49,14 @@ def report(
     Example:  peakbench report page --run runs/cifar --out cifar.html
     """
     from reports.render import render  # noqa: PLC0415 - pandas and pyarrow only where records are read
-    from reports.tables import find_figure, find_report  # noqa: PLC0415
+    from reports.tables import ReportError, find_figure, find_report  # noqa: PLC0415
     from results.store import read_runs  # noqa: PLC0415
 
     if name == PAGE:
         from reports.page import to_page  # noqa: PLC0415
 
+        if as_json or figure or format not in {Format.RICH, Format.HTML}:
+            raise ReportError("the page is HTML with its figures inside; leave --format, --json and --figure out")
         arguments = ["peakbench", "report", PAGE, *(word for path in run for word in ("--run", str(path)))]
         _write(to_page(read_runs(run), arguments + (["--out", str(out)] if out else [])), out)
         return

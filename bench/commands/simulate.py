@@ -55,6 +55,8 @@ def simulate(
 ) -> None:
     """Peak memory, what holds it, FLOPs and parameters of one case, computed on tensors without data.
 
+    Exit code 1 where the step does not fit within --limit.
+
     Example:  peakbench simulate 'infopro[softmax]' --network resnet110 --modules 4 --batch 1024
 
     Example:  peakbench simulate e2e --limit 4GiB --allocator expandable_segments:True --timeline step.png
@@ -90,6 +92,8 @@ def simulate(
         typer.echo(json.dumps(measurement.to_row() | parts, indent=2))
     else:
         _print(measurement, simulation, rounds, limit_bytes)
+    if simulation.failure:
+        raise typer.Exit(1)
 
 
 def read_bytes(text: str | None) -> int | None:
@@ -152,6 +156,7 @@ def _print(measurement: Measurement, simulation: "Simulation", rounds: list[Read
         words = f"{steady} GiB in a steady step, {first} in the first"
         if simulation.failure:
             words = f"{first if simulation.steady is None else steady} GiB before memory ran out"
+            words = words if simulation.peak else "no step began"
         lines.add_row(f"[bold]peak {name}[/bold]", words)
     training, inference = ((macs or 0) / 1e9 for macs in (readings.training_macs, readings.inference_macs))
     facts = [
@@ -171,7 +176,8 @@ def _print(measurement: Measurement, simulation: "Simulation", rounds: list[Read
     console.print(lines, highlight=False)
     if len(rounds) > 1:
         _print_rounds(rounds, console)
-    _print_holders(simulation, console)
+    if simulation.peak:
+        _print_holders(simulation, console)
     console.print(
         f"Simulated for {measurement.environment.device_name}, convolution workspaces: {readings.workspace}; without "
         "the CUDA context. 1 GiB = 2^30 bytes.",

@@ -436,7 +436,8 @@ def read_table(path: Path) -> dict[ConvolutionSignature, int]:
         else:
             lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError, GroundTruthError) as error:
-        raise WorkspaceTableError(f"cannot read the table of workspaces {path}: {error}") from error
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise WorkspaceTableError(f"cannot read the table of workspaces {path}: {reason}") from error
     return parse_table(lines, path)
 
 

@@ -103,6 +103,11 @@ def test_simulate_says_whether_a_limit_is_enough(peakbench):
     shown = peakbench("simulate", "e2e", "--network", "resnet32", "--limit", "1GiB").stdout
     assert "out of memory at forward of unit layer1." in shown
     assert "GiB before memory ran out" in shown
+    nothing = peakbench("simulate", "e2e", "--network", "cifar_resnet8", "--limit", "4B")
+    assert nothing.returncode == 1
+    assert "no step began" in nothing.stdout
+    assert "- GiB" not in nothing.stdout
+    assert "what holds the peak" not in nothing.stdout
     record = json.loads(peakbench("simulate", "e2e", "--network", "resnet32", "--limit", "1GiB", "--json").stdout)
     assert record["status"] == "out_of_memory"
     assert record["phase"].endswith("in local module 1, step 1")
@@ -110,8 +115,9 @@ def test_simulate_says_whether_a_limit_is_enough(peakbench):
 
 
 def test_simulate_says_that_a_limit_is_enough(peakbench):
-    shown = peakbench("simulate", "e2e", "--network", "resnet32", "--batch", "64", "--limit", "1GiB").stdout
-    assert "1.00 GiB is enough" in shown
+    done = peakbench("simulate", "e2e", "--network", "resnet32", "--batch", "64", "--limit", "1GiB")
+    assert done.returncode == 0
+    assert "1.00 GiB is enough" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,7 @@ def test_simulate_draws_a_timeline_and_writes_its_numbers(tmp_path, peakbench):
         (["simulate", "dgl", "--modules", "2", "--split", "1,2"], "sizes 1,2 sum to 3, but the chain has 55 units"),
         (["simulate", "e2e", "--batch", "0"], "the batch needs at least 2 images"),
         (["simulate", "e2e", "--workspace", "magic"], "unknown source of workspaces 'magic'"),
+        (["simulate", "e2e", "--workspace", "measured:/nowhere.csv"], "/nowhere.csv: No such file or directory"),
         (["simulate", "e2e", "--device-profile", "H20"], "unknown device profile 'H20'"),
         (["simulate", "e2e", "--limit", "much"], "cannot read 'much' as an amount of memory: write 2.5GiB"),
         (["simulate", "e2e", "--allocator", "expandable:1"], "unknown allocator setting 'expandable:1'; there are"),
@@ -162,6 +169,7 @@ def test_simulate_draws_a_timeline_and_writes_its_numbers(tmp_path, peakbench):
         (["run", "smoke", "--device", "cuda"], "this machine has no usable GPU"),
         (["report", "memory", "--run", "/nowhere"], "/nowhere"),
         (["report", "memry", "--run", "."], "unknown report 'memry'"),
+        (["report", "page", "--run", ".", "--format", "latex"], "the page is HTML with its figures inside"),
         (["check", "smoky"], "unknown suite 'smoky': did you mean 'smoke'?"),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
