@@ -85,7 +85,7 @@ def record_truth(
 
 
 def _run(case: Case, time_limit: float) -> TrueCase:
-    outcome = run_isolated("bench.worker:measure_memory", case, time_limit=time_limit)
+    outcome = run_isolated("bench.worker:measure_case_peaks", case, time_limit=time_limit)
     peaks = outcome.result if outcome.status == "ok" else {}
     return TrueCase(case=case, status=outcome.status, message=outcome.message, **peaks)
 

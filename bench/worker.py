@@ -109,7 +109,7 @@ def measure_workspaces(signatures: Sequence[ConvolutionSignature], report: Repor
     return tuple(format_table(sizes).splitlines())
 
 
-def measure_memory(case: Case, report: Report) -> dict[str, Peaks]:
+def measure_case_peaks(case: Case, report: Report) -> dict[str, Peaks]:
     """The CUDA allocator's peaks in the first and in the steady step of a case, the highest of all its rounds."""
     device = torch.device("cuda", 0)
     report("memory")

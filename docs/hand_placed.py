@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.balancer import Balancer
 from bench.cases import make_case
 from bench.splits import find_split
-from bench.worker import measure_memory
+from bench.worker import measure_case_peaks
 from bench.workloads.networks import get_network
 from docs.tables import write_table
 from reports.units import format_change, format_gib
@@ -96,7 +96,7 @@ def _measure(hand: HandPlaced, split: str) -> int:
         module_count=hand.module_count,
         split=split,
     )
-    return measure_memory(case, lambda _: None)["steady"]["allocated"]
+    return measure_case_peaks(case, lambda _: None)["steady"]["allocated"]
 
 
 def read_recorded() -> list[dict[str, str]]:

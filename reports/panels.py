@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reports.units import memory_unit
+
 PALETTE = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
 """Tol's muted scheme: told apart in print and by colour-blind readers."""
 MARKERS = "os^Dv<>PX*"
@@ -128,3 +130,20 @@ def stack(parts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     """Parts of a bar in the order in which categories are stacked, unknown ones last; nothing that is empty."""
     ordered = [*COLOURS, *sorted({*parts} - {*COLOURS})]
     return tuple((name, parts[name]) for name in ordered if parts.get(name))
+
+
+def peak_panel(title: str, parts_of: Mapping[str, Mapping[str, int]], peak_bytes: int) -> BarPanel:
+    """What holds memory at highest points of a step, beside the peak of all of it.
+
+    Args:
+        title: of the panel.
+        parts_of: by label, bytes by category; from top to bottom.
+        peak_bytes: of the whole step.
+    """
+    unit, show = memory_unit(peak_bytes)
+    return BarPanel(
+        title=title,
+        bars=tuple(Bar(label=label, parts=stack(parts)) for label, parts in parts_of.items()),
+        mark=peak_bytes,
+        mark_words=f"peak of the step, {show(peak_bytes)} {unit}",
+    )

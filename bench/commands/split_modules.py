@@ -80,22 +80,14 @@ def print_one(
 
 def _draw_modules(case: "Case", found: "Balanced", modules: "list[Counter[str]]", path: Path) -> None:
     from reports.charts import draw_bars  # noqa: PLC0415 - matplotlib is slow to import
-    from reports.panels import Bar, BarPanel, stack  # noqa: PLC0415
-    from reports.units import memory_unit  # noqa: PLC0415
+    from reports.panels import peak_panel  # noqa: PLC0415
 
-    unit, show = memory_unit(found.peak_bytes)
     named = zip(found.split.sizes, modules, strict=True)
-    bars = [
-        Bar(label=f"module {number}, {size} unit{'s' if size > 1 else ''}", parts=stack(parts))
-        for number, (size, parts) in enumerate(named, 1)
-    ]
-    panel = BarPanel(
-        title=f"{name_of(case)}, K = {len(bars)}: every module's highest point",
-        bars=tuple(bars),
-        mark=found.peak_bytes,
-        mark_words=f"peak of the step, {show(found.peak_bytes)} {unit}",
-    )
-    draw_bars([panel], path)
+    parts_of = {
+        f"module {number}, {size} unit{'s' if size > 1 else ''}": parts for number, (size, parts) in enumerate(named, 1)
+    }
+    title = f"{name_of(case)}, K = {len(modules)}: every module's highest point"
+    draw_bars([peak_panel(title, parts_of, found.peak_bytes)], path)
 
 
 def name_of(case: "Case") -> str:

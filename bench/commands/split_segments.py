@@ -57,26 +57,15 @@ def print_segments(
 
 def _draw(placed: "Placed", points: "list[Counter[str]]", path: Path) -> None:
     from reports.charts import draw_bars  # noqa: PLC0415 - matplotlib is slow to import
-    from reports.panels import Bar, BarPanel, stack  # noqa: PLC0415
-    from reports.units import memory_unit  # noqa: PLC0415
+    from reports.panels import peak_panel  # noqa: PLC0415
 
-    unit, show = memory_unit(placed.peak_bytes)
-    bars = [
-        Bar(
-            label=f"run {number}, {len(run.units)} unit{'s' if len(run.units) > 1 else ''}"
-            f"{', kept' if run.kept else ''}",
-            parts=stack(parts),
-        )
+    parts_of = {
+        f"run {number}, {len(run.units)} unit{'s' if len(run.units) > 1 else ''}{', kept' if run.kept else ''}": parts
         for number, (run, parts) in enumerate(zip(placed.runs, points, strict=True), 1)
-    ]
+    }
     case = placed.case
-    panel = BarPanel(
-        title=f"checkpointed segments, {case.network}, batch {case.batch_size}: every run's highest point",
-        bars=tuple(bars),
-        mark=placed.peak_bytes,
-        mark_words=f"peak of the step, {show(placed.peak_bytes)} {unit}",
-    )
-    draw_bars([panel], path)
+    title = f"checkpointed segments, {case.network}, batch {case.batch_size}: every run's highest point"
+    draw_bars([peak_panel(title, parts_of, placed.peak_bytes)], path)
 
 
 def _collect(

@@ -45,7 +45,7 @@ KINDS = ("requested", "allocated", "reserved")
 def read_row(options: dict[str, Any]) -> list[Any]:
     """The case, then the peaks of its first and its third step."""
     case = make_case(**COMMON | options)
-    outcome = run_isolated("bench.worker:measure_memory", case, time_limit=600)
+    outcome = run_isolated("bench.worker:measure_case_peaks", case, time_limit=600)
     if outcome.status != "ok":
         raise RuntimeError(f"{case.label}: {outcome.message}")
     peaks = [outcome.result[step][kind] for step in STEPS for kind in KINDS]

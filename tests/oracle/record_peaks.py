@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from bench.cases import make_case
-from bench.worker import measure_memory
+from bench.worker import measure_case_peaks
 
 METHODS = ("greedy", "dgl", "infopro[softmax]", "infopro[contrast]", "contsup[E]", "contsup[R1]", "contsup[R1E]")
 CASES = [
@@ -77,7 +77,7 @@ KINDS = ("requested", "allocated", "reserved")
 def read_peaks(method: str, network: str, modules: int, batch: int) -> list[int]:
     """Bytes of each kind in the third step."""
     case = make_case(method=method, network=network, module_count=modules, batch_size=batch)
-    peaks = measure_memory(case, print)["steady"]
+    peaks = measure_case_peaks(case, print)["steady"]
     return [peaks[kind] for kind in KINDS]
 
 
