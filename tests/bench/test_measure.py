@@ -7,11 +7,12 @@ import torch
 
 from bench.cases import make_case
 from bench.measure import measure
-from bench.passes import inference
+from bench.passes import inference, shared
 from bench.passes.memory import measure_resident
 from bench.passes.shared import Pass, Phases
 from bench.probes.cpu_load import BUSY
 from bench.probes.limits import Limits
+from bench.probes.nvml import Gpu
 from bench.probes.timing import time_pairs
 from bench.probes.validity import InvalidTrainingError
 from bench.training import Training
@@ -76,6 +77,19 @@ def test_what_makes_inference_suspicious_is_flagged_too(monkeypatch):
     one = _pass(case_of())
     inference.time_inference(one)
     assert list(one.flags) == ["throttled"]
+
+
+@pytest.mark.parametrize(("found", "used"), [("GPU-1", 5), ("GPU-2", None), (None, None)])
+def test_what_was_in_use_counts_only_if_it_was_seen_on_the_same_card(found, used, monkeypatch):
+    seen = iter(
+        [
+            Gpu(library=None, handle=1, uuid="GPU-1", earlier_used_bytes=5),
+            Gpu(library=None, handle=2, uuid=found, earlier_used_bytes=9),
+        ]
+    )
+    monkeypatch.setattr(shared, "open_gpu", lambda *_: next(seen))
+    monkeypatch.setattr(shared, "read_uuid", lambda _: "1")
+    assert shared.open_device(torch.device("cpu")).earlier_used_bytes == used
 
 
 def test_a_method_that_trains_nothing_fails(monkeypatch):
